@@ -1,0 +1,93 @@
+# photree: build, test, demonstrate and install.
+# `make demo` and `make test` set up a fresh Debian machine by themselves (see `deps`).
+
+VERSION   ?= 0.1.0
+GO        ?= go
+PREFIX    ?= /usr
+DESTDIR   ?=
+SYSCONFDIR ?= /etc
+export CGO_ENABLED = 0
+
+GOFLAGS_RELEASE = -trimpath -ldflags '-s -w -X photree/cli.Version=$(VERSION)'
+BOOTFLAGS       = -trimpath -ldflags '-s -w'
+
+# Debian packages that the tests and the demo use: virtual machines and
+# firmware, GRUB's images, and the programs that photree is compared with.
+TEST_PACKAGES = qemu-system-x86 qemu-utils ovmf grub-pc-bin grub-efi-amd64-bin \
+	grub-common e2fsprogs dosfstools mtools xorriso fdisk ostree rpm dnf \
+	createrepo-c attr strace cpio zstd xz-utils util-linux python3-solv
+
+.PHONY: all build deps test demo bench fuzz lint install man clean race
+
+all: build
+
+# build puts the static binaries, and the names photree is also called by, into bin/.
+build:
+	@mkdir -p bin
+	$(GO) build $(BOOTFLAGS) -o bin/photree-init ./cmd/photree-init
+	$(GO) build $(BOOTFLAGS) -o bin/ostree-prepare-root ./cmd/ostree-prepare-root
+	$(GO) build $(GOFLAGS_RELEASE) -o bin/photree ./cmd/photree
+	@for name in ostree rpm-ostree mkostreerepo; do ln -sfn photree bin/$$name; done
+
+# deps installs, with apt, the Debian packages that are missing, and says which.
+deps:
+	@missing=; for p in $(TEST_PACKAGES); do \
+		dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+		sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+		echo "installing Debian packages for the tests:$$missing"; \
+		$$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive \
+			apt-get install -y -q --no-install-recommends $$missing; \
+	fi
+
+# ROOT runs a command as root: the tests make loop devices, mounts and namespaces.
+ROOT = $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$$PATH" "GOCACHE=$$($(GO) env GOCACHE)" "GOMODCACHE=$$($(GO) env GOMODCACHE)")
+
+test: deps build
+	$(ROOT) $(GO) vet ./...
+	$(ROOT) $(GO) test -timeout 80m ./...
+
+demo: deps build
+	$(ROOT) $(GO) run ./qemu-tests/demo
+
+# race runs the packages with concurrency under the race detector (needs a C compiler).
+race: deps build
+	$(ROOT) env CGO_ENABLED=1 $(GO) test -race -short ./internal/... ./repo/... ./compose/repomd/...
+
+bench: deps build
+	$(ROOT) $(GO) run ./qemu-tests/bench -o docs/benchmarks.md
+
+# fuzz runs every fuzz target for FUZZTIME each.
+FUZZTIME ?= 30s
+fuzz:
+	@set -e; grep -rl --include='*_test.go' '^func Fuzz' . | while read -r file; do \
+		dir=$$(dirname "$$file"); \
+		sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$file" | while read -r target; do \
+			echo "== $$dir $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) "$$dir"; \
+		done; done
+
+# lint needs staticcheck and golangci-lint; it installs them with go install when they are missing.
+GOBIN_DIR = $(shell $(GO) env GOPATH)/bin
+lint:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'run gofmt -w on these files'; exit 1; }
+	$(GO) vet ./...
+	@[ -x $(GOBIN_DIR)/staticcheck ] || $(GO) install honnef.co/go/tools/cmd/staticcheck@latest
+	@[ -x $(GOBIN_DIR)/golangci-lint ] || $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@latest
+	$(GOBIN_DIR)/staticcheck ./...
+	$(GOBIN_DIR)/golangci-lint run ./...
+
+man: build
+	@mkdir -p out/man
+	bin/photree man out/man
+
+# install puts photree under DESTDIR/PREFIX: the binaries, the systemd units,
+# completions and manual pages.
+install: build
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/photree $(DESTDIR)$(PREFIX)/lib/ostree
+	install -m 0755 bin/photree $(DESTDIR)$(PREFIX)/bin/photree
+	@for name in ostree rpm-ostree mkostreerepo; do ln -sfn photree $(DESTDIR)$(PREFIX)/bin/$$name; done
+	install -m 0755 bin/photree-init $(DESTDIR)$(PREFIX)/lib/photree/photree-init
+	install -m 0755 bin/ostree-prepare-root $(DESTDIR)$(PREFIX)/lib/ostree/ostree-prepare-root
+
+clean:
+	rm -rf bin out
