@@ -1,0 +1,34 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+// AddVersion gives a tree the option --version. It prints a small YAML document: scripts look up the feature list in it.
+func AddVersion(root *cobra.Command, name string, features ...string) {
+	root.PersistentFlags().BoolFunc("version", "Print version information and exit", func(string) error {
+		return &versionAsked{name: name, features: features}
+	})
+}
+
+// versionAsked travels as an error, so that --version wins over missing verbs and arguments wherever it stands.
+type versionAsked struct {
+	name     string
+	features []string
+}
+
+func (v *versionAsked) Error() string { return "version asked for" }
+
+func (v *versionAsked) print(w io.Writer, version string) {
+	fmt.Fprintf(w, "%s:\n Version: '%s'\n", v.name, version)
+	if len(v.features) == 0 {
+		return
+	}
+	fmt.Fprintln(w, " Features:")
+	for _, f := range v.features {
+		fmt.Fprintf(w, "  - %s\n", f)
+	}
+}
