@@ -29,7 +29,7 @@ func (e *ExitError) Unwrap() error { return e.Err }
 // Main runs the command tree with the arguments of env and returns the exit status. An error is printed as one
 // `error: …` line on stderr, in red on a terminal, and gives status 1.
 func Main(env *Env, root *cobra.Command) int {
-	prepare(root)
+	Prepare(root)
 	root.SetIn(env.Stdin)
 	root.SetOut(env.Stdout)
 	root.SetErr(env.Stderr)
@@ -61,9 +61,9 @@ func PrintError(env *Env, err error) {
 	fmt.Fprintf(env.Stderr, "error: %v\n", err)
 }
 
-// prepare makes every command of the tree behave as ostree's do: usage is printed only when the verb is missing or
+// Prepare makes every command of the tree behave as ostree's do: usage is printed only when the verb is missing or
 // unknown, and options read as GLib's option parser names them.
-func prepare(c *cobra.Command) {
+func Prepare(c *cobra.Command) {
 	c.SilenceErrors = true
 	c.SilenceUsage = true
 	c.DisableSuggestions = true
@@ -84,7 +84,7 @@ func prepare(c *cobra.Command) {
 	}
 	c.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help-verb"})
 	for _, child := range c.Commands() {
-		prepare(child)
+		Prepare(child)
 	}
 }
 
