@@ -1,83 +1,172 @@
 package rpm
 
 import (
+	"bufio"
+	"bytes"
+	"crypto/sha1" //nolint:gosec // packages before rpm 4.14 carry nothing better
+	"crypto/sha256"
+	"crypto/sha3"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 )
 
 // ErrNoPayload is returned by Payload for a package that came from a header.
 var ErrNoPayload = errors.New("only the header is at hand, not the package file")
 
+// DigestError says that a package is damaged: its content does not have the
+// digest that it states. A caller may fetch the package again.
+type DigestError struct {
+	What      string // "header SHA-256", "payload sha256", ...
+	Got, Want string // hex
+}
+
+func (e *DigestError) Error() string {
+	return fmt.Sprintf("the %s digest is %s, the package states %s: the file is damaged", e.What, e.Got, e.Want)
+}
+
 // Open reads the headers of a package file and verifies the header's digests.
 // The caller closes the package; Payload then reads on from the file.
-func Open(path string) (*Package, error) { return nil, errors.New("opening " + path) }
+func Open(path string) (*Package, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening package: %w", err)
+	}
+	p, err := Read(bufio.NewReaderSize(f, 64<<10))
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("reading package %s: %w", path, err)
+	}
+	p.closer = f
+	return p, nil
+}
 
 // Read is Open for a stream, which it leaves at the start of the payload.
-func Read(r io.Reader) (*Package, error) { return nil, errors.New("reading") }
+func Read(r io.Reader) (*Package, error) {
+	lead := make([]byte, len(emptyLead))
+	if _, err := io.ReadFull(r, lead); err != nil {
+		return nil, truncated(err)
+	}
+	if !bytes.Equal(lead[:4], emptyLead[:4]) {
+		return nil, fmt.Errorf("not an RPM package: it starts with % x", lead[:4])
+	}
+	sig, err := readHeader(r)
+	if err != nil {
+		return nil, fmt.Errorf("reading signature header: %w", err)
+	}
+	// The signature header is padded to eight bytes, the main header is not.
+	if pad := (8 - len(sig.raw)%8) % 8; pad > 0 {
+		if _, err := io.CopyN(io.Discard, r, int64(pad)); err != nil {
+			return nil, truncated(err)
+		}
+	}
+	h, err := readHeader(r)
+	if err != nil {
+		return nil, fmt.Errorf("reading header: %w", err)
+	}
+	if err := verifyHeader(sig, h); err != nil {
+		return nil, err
+	}
+	p := &Package{header: h, sig: sig, rest: r}
+	p.Source = lead[7] == 1
+	if err := p.fill(); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// verifyHeader compares the header with every digest of it that the signature
+// header states.
+func verifyHeader(sig, h header) error {
+	for _, d := range []struct {
+		what string
+		tag  int
+		sum  func([]byte) string
+	}{
+		{"header SHA3-256", sigSHA3Header, func(b []byte) string { s := sha3.Sum256(b); return hex.EncodeToString(s[:]) }},
+		{"header SHA-256", sigSHA256Header, func(b []byte) string { s := sha256.Sum256(b); return hex.EncodeToString(s[:]) }},
+		{"header SHA-1", sigSHA1Header, func(b []byte) string { s := sha1.Sum(b); return hex.EncodeToString(s[:]) }}, //nolint:gosec
+	} {
+		want := sig.str(d.tag)
+		if want == "" {
+			continue
+		}
+		if got := d.sum(h.raw); got != want {
+			return &DigestError{d.what, got, want}
+		}
+	}
+	return nil
+}
 
 // ParseHeader reads a header blob as an rpm database stores it: the index and
 // the data without the magic.
-func ParseHeader(blob []byte) (*Package, error) { return nil, errors.New("parsing") }
+func ParseHeader(blob []byte) (*Package, error) {
+	if len(blob) < 8 {
+		return nil, errors.New("parsing header: it ends too early")
+	}
+	raw := make([]byte, 0, len(headerMagic)+len(blob))
+	raw = append(append(raw, headerMagic...), blob...)
+	h, err := decodeHeader(raw)
+	if err != nil {
+		return nil, fmt.Errorf("parsing header: %w", err)
+	}
+	p := &Package{header: h}
+	if err := p.fill(); err != nil {
+		return nil, fmt.Errorf("parsing header: %w", err)
+	}
+	return p, nil
+}
 
 // Close closes the file that Open opened.
-func (p *Package) Close() error { return nil }
+func (p *Package) Close() error {
+	p.rest = nil
+	if p.closer == nil {
+		return nil
+	}
+	return p.closer.Close()
+}
 
 // HeaderBlob is the main header as an rpm database stores it: index and data
 // without the eight bytes of magic. Callers must not change it.
-func (p *Package) HeaderBlob() []byte { return nil }
+func (p *Package) HeaderBlob() []byte { return p.header.raw[len(headerMagic):] }
 
-// Signature values that an rpm database repeats beside the header. A missing
-// one is empty.
+// SignatureTags are the values of the signature header that an rpm database
+// repeats beside the header. A missing one is empty.
 type SignatureTags struct {
 	SHA1Header   string // hex
 	SHA256Header string // hex
+	SHA3Header   string // hex
 	MD5          []byte // of header and payload
 	Size         uint64 // of header and payload
 	ArchiveSize  uint64 // of the uncompressed payload
 	RSAHeader    []byte
 	DSAHeader    []byte
-	PGP, GPG     []byte
+	PGP, GPG     []byte // of header and payload
 }
 
 // Signature gives the tags of the signature header.
-func (p *Package) Signature() SignatureTags { return SignatureTags{} }
-
-// Strings, Ints and Bytes give the raw value of a header tag by its number, or
-// nil when the header has none of that kind.
-func (p *Package) Strings(tag int) []string { return nil }
-
-// Ints gives an integer tag of any width.
-func (p *Package) Ints(tag int) []int64 { return nil }
-
-// Bytes gives a binary or 8-bit tag.
-func (p *Package) Bytes(tag int) []byte { return nil }
-
-type header struct{}
-
-// Entry is one file of the payload.
-type Entry struct {
-	*File
-	// Links are the other names of a hard-linked file. Such a set is one
-	// entry: File is its first name.
-	Links []*File
-	// Size is the number of bytes that Read will give: zero for all but
-	// regular files and, in older packages, symbolic links.
-	Size uint64
+func (p *Package) Signature() SignatureTags {
+	s := SignatureTags{
+		SHA1Header: p.sig.str(sigSHA1Header), SHA256Header: p.sig.str(sigSHA256Header), SHA3Header: p.sig.str(sigSHA3Header),
+		MD5: p.sig.bytes(sigMD5), RSAHeader: p.sig.bytes(sigRSAHeader), DSAHeader: p.sig.bytes(sigDSAHeader),
+		PGP: p.sig.bytes(sigPGP), GPG: p.sig.bytes(sigGPG),
+	}
+	if v := p.sig.either(sigLongSize, sigSize); len(v) > 0 {
+		s.Size = uint64(v[0])
+	}
+	if v := p.sig.either(sigLongArchive, sigArchiveSize); len(v) > 0 {
+		s.ArchiveSize = uint64(v[0])
+	}
+	return s
 }
 
-// Payload iterates over the files of a package in the order of the archive.
-type Payload struct{}
+// Strings gives a string tag of the main header by its number, or nil.
+func (p *Package) Strings(tag int) []string { return p.header.strings(tag) }
 
-// Payload starts to read the payload; it can be read once. At its end it
-// compares the digest of the payload, so a caller must reach io.EOF before it
-// trusts what it read.
-func (p *Package) Payload() (*Payload, error) { return nil, ErrNoPayload }
+// Ints gives an integer tag of any width of the main header, or nil.
+func (p *Package) Ints(tag int) []int64 { return p.header.ints(tag) }
 
-// Next goes to the next file, past what is left of this one; io.EOF ends.
-func (a *Payload) Next() (*Entry, error) { return nil, io.EOF }
-
-// Read reads the contents of the current file.
-func (a *Payload) Read(b []byte) (int, error) { return 0, io.EOF }
-
-// Close releases the decompressor.
-func (a *Payload) Close() error { return nil }
+// Bytes gives a binary or 8-bit tag of the main header, or nil.
+func (p *Package) Bytes(tag int) []byte { return p.header.bytes(tag) }

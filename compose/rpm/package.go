@@ -23,11 +23,10 @@ type Package struct {
 	// PayloadCompressor is "gzip", "xz", "lzma", "zstd", "bzip2" or "".
 	PayloadCompressor string
 
-	header  header
-	sig     header
-	rest    io.Reader // the payload, compressed; nil without a package file
-	closer  io.Closer
-	openErr error
+	header header
+	sig    header
+	rest   io.Reader // the payload, compressed; nil without a package file
+	closer io.Closer
 }
 
 // FileFlags are the attributes of a packaged file.
