@@ -18,10 +18,11 @@ import (
 // zstd --long=27 and xz -9 need, with room to spare.
 const maxWindow = 256 << 20
 
-// decompress picks the decompressor by the first bytes, not by the header's
-// word: packages of format 6 and of other builders name it wrongly or not at
-// all. compressor only decides for lzma, which has no magic.
-func decompress(r io.Reader, compressor string) (io.ReadCloser, error) {
+// Decompress picks the decompressor of a payload or a repository index by the
+// first bytes, not by a header's word: packages of format 6 and of other
+// builders name it wrongly or not at all. compressor only decides for lzma,
+// which has no magic; a cpio archive is passed on as it is.
+func Decompress(r io.Reader, compressor string) (io.ReadCloser, error) {
 	br := bufio.NewReaderSize(r, 64<<10)
 	head, err := br.Peek(13)
 	if err != nil && err != io.EOF {

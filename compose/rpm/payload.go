@@ -71,7 +71,7 @@ func (p *Package) Payload() (*Payload, error) {
 			a.linkSet[f.linkKey()] = append(a.linkSet[f.linkKey()], i)
 		}
 	}
-	dec, err := decompress(a.raw, p.PayloadCompressor)
+	dec, err := Decompress(a.raw, p.PayloadCompressor)
 	if err != nil {
 		return nil, fmt.Errorf("reading payload of %s: %w", p.NEVRA, err)
 	}
