@@ -57,8 +57,9 @@ var ErrNotFound = errors.New("not found")
 
 // Repo is an open repository.
 type Repo struct {
-	path string
-	mode Mode
+	path   string
+	mode   Mode
+	parent *Repo // where objects and refs that are not here are looked for, or nil
 
 	mu     sync.Mutex
 	config *keyfile.File
@@ -119,6 +120,11 @@ func Open(path string) (*Repo, error) {
 	r := &Repo{path: abs}
 	if err := r.ReloadConfig(); err != nil {
 		return nil, fmt.Errorf("opening repository %s: %w", path, err)
+	}
+	if parent, ok := r.config.Get("core", "parent"); ok && parent != "" {
+		if r.parent, err = Open(parent); err != nil {
+			return nil, fmt.Errorf("opening repository %s: its parent: %w", path, err)
+		}
 	}
 	return r, nil
 }

@@ -1,0 +1,133 @@
+package tree
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sort"
+	"strconv"
+	"time"
+
+	"photree/internal/gvariant"
+	"photree/repo"
+	"photree/repo/object"
+)
+
+// CommitOptions describe a commit.
+type CommitOptions struct {
+	Write         WriteOptions
+	Ref           string     // the head to move; empty makes a commit that no ref names
+	Parent        *object.ID // nil: the commit that Ref names, if any; zero id: none
+	Subject, Body string
+	Metadata      gvariant.Dict
+	Detached      gvariant.Dict
+	BindRefs      []string  // further refs to name in ostree.ref-binding
+	NoBindings    bool      // leave ostree.ref-binding out
+	Timestamp     time.Time // zero: SOURCE_DATE_EPOCH if it is set, else now
+	SkipUnchanged bool      // make no commit when the tree is that of the parent; the parent is returned
+}
+
+// Commit records dir as a commit, in a transaction of its own. The same directory, options and timestamp give the same
+// id on any machine (R6).
+func Commit(ctx context.Context, r *repo.Repo, dir string, opts CommitOptions) (object.ID, Stats, error) {
+	var st Stats
+	id, err := func() (object.ID, error) {
+		txn, err := r.Begin(ctx)
+		if err != nil {
+			return object.ID{}, err
+		}
+		defer txn.Abort()
+		var root, meta object.ID
+		if root, meta, st, err = Write(ctx, txn, dir, opts.Write); err != nil {
+			return object.ID{}, err
+		}
+		id, err := WriteCommit(txn, root, meta, opts)
+		if err != nil {
+			return id, err
+		}
+		return id, txn.Commit()
+	}()
+	if err != nil {
+		return id, st, fmt.Errorf("committing %s: %w", dir, err)
+	}
+	return id, st, nil
+}
+
+// WriteCommit stages a commit of a tree that is staged or published, and the move of its ref. opts.Write is not used.
+func WriteCommit(txn *repo.Txn, root, meta object.ID, opts CommitOptions) (object.ID, error) {
+	parent, err := parentOf(txn.Repo(), opts)
+	if err != nil {
+		return object.ID{}, err
+	}
+	if opts.SkipUnchanged && !parent.IsZero() {
+		old, err := txn.Repo().LoadCommit(parent)
+		if err != nil {
+			return object.ID{}, err
+		}
+		if old.Root == root && old.RootMeta == meta {
+			return parent, nil
+		}
+	}
+	when, err := timestamp(opts.Timestamp)
+	if err != nil {
+		return object.ID{}, err
+	}
+	c := object.Commit{Metadata: slices.Clone(opts.Metadata), Parent: parent, Subject: opts.Subject, Body: opts.Body,
+		Timestamp: when, Root: root, RootMeta: meta}
+	if !opts.NoBindings {
+		bind(&c.Metadata, txn.Repo(), opts)
+	}
+	id, err := txn.WriteCommit(c)
+	if err == nil && opts.Detached != nil {
+		err = txn.SetDetachedMetadata(id, opts.Detached)
+	}
+	if err == nil && opts.Ref != "" {
+		err = txn.SetRef("", opts.Ref, id)
+	}
+	return id, err
+}
+
+func parentOf(r *repo.Repo, opts CommitOptions) (object.ID, error) {
+	if opts.Parent != nil {
+		return *opts.Parent, nil
+	}
+	if opts.Ref == "" {
+		return object.ID{}, nil
+	}
+	id, err := r.Ref("", opts.Ref)
+	if errors.Is(err, repo.ErrNotFound) {
+		return object.ID{}, nil
+	}
+	return id, err
+}
+
+// bind says in the commit which refs it was made for, so that a server cannot pass it off for another branch.
+func bind(d *gvariant.Dict, r *repo.Repo, opts CommitOptions) {
+	refs := slices.Clone(opts.BindRefs)
+	if opts.Ref != "" {
+		refs = append(refs, opts.Ref)
+	}
+	sort.Strings(refs)
+	if len(refs) > 0 || opts.Ref != "" {
+		d.Set("ostree.ref-binding", gvariant.Strings(slices.Compact(refs)))
+	}
+	if coll, ok := r.Config().Get("core", "collection-id"); ok && coll != "" {
+		d.Set("ostree.collection-binding", gvariant.String(coll))
+	}
+}
+
+func timestamp(t time.Time) (uint64, error) {
+	if !t.IsZero() {
+		return uint64(t.Unix()), nil
+	}
+	if s := os.Getenv("SOURCE_DATE_EPOCH"); s != "" {
+		n, err := strconv.ParseInt(s, 10, 64)
+		if err != nil || n < 0 {
+			return 0, fmt.Errorf("SOURCE_DATE_EPOCH is %q, which is not a number of seconds", s)
+		}
+		return uint64(n), nil
+	}
+	return uint64(time.Now().Unix()), nil
+}
