@@ -26,12 +26,12 @@ func Stub(bootUUID string) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, stubHead, bootUUID)
 	b.WriteString(stubTerminal)
+	b.WriteString(stubFunctions)
 	b.WriteString(`if [ -f "$bootdir/loader/grub.cfg" ]; then
   source "$bootdir/loader/grub.cfg"
 else
 `)
-	b.WriteString(stubFunctions)
-	b.WriteString(userConfig)
+	b.WriteString("  set default=0\n  set timeout=2\n  set timeout_style=menu\n  set fallback=1\n  " + userConfig)
 	b.WriteString(`  for file in $bootdir/loader/entries/*.conf; do
     if [ -f "$file" ]; then read_entry "$file"; fi
   done
@@ -70,45 +70,43 @@ const stubTerminal = `if [ "$grub_platform" = pc ]; then
 fi
 `
 
-const stubFunctions = `  set default=0
-  set timeout=2
-  set timeout_style=menu
-  set fallback=1
-  function title { set e_title="$*"; }
-  function version { set e_version="$1"; }
-  function options { set e_options="$e_options $*"; }
-  function linux { set e_linux="$1"; }
-  function initrd {
-    for image in $*; do set e_initrd="$e_initrd $bootdir$image"; done
-  }
-  function devicetree { true; }
-  function clear_entry {
-    set e_title=
-    set e_version=
-    set e_options=
-    set e_linux=
-    set e_initrd=
-  }
-  function read_entry {
-    clear_entry
-    source "$1"
-    if [ -n "$e_linux" ]; then
-      if [ "$e_version" -ge 1 -a "$e_version" -le 12 ]; then
-        set "entry_$e_version=$1"
-      else
-        set other_entries="$other_entries $1"
-      fi
+// Functions can only be defined outside of other statements. They do not disturb
+// the menu of loader/grub.cfg: it loads the commands before it uses them.
+const stubFunctions = `function title { set e_title="$*"; }
+function version { set e_version="$1"; }
+function options { set e_options="$e_options $*"; }
+function linux { set e_linux="$1"; }
+function initrd {
+  for image in $*; do set e_initrd="$e_initrd $bootdir$image"; done
+}
+function devicetree { true; }
+function clear_entry {
+  set e_title=
+  set e_version=
+  set e_options=
+  set e_linux=
+  set e_initrd=
+}
+function read_entry {
+  clear_entry
+  source "$1"
+  if [ -n "$e_linux" ]; then
+    if [ "$e_version" -ge 1 -a "$e_version" -le 12 ]; then
+      set "entry_$e_version=$1"
+    else
+      set other_entries="$other_entries $1"
     fi
+  fi
+}
+function show_entry {
+  clear_entry
+  source "$1"
+  set any_entry=1
+  menuentry "$e_title" --class gnu-linux --class os --unrestricted "$bootdir$e_linux" "$e_initrd" "$e_options" {
+    echo "Loading $1"
+    insmod linux
+    linux $2 $4
+    if [ -n "$3" ]; then initrd $3; fi
   }
-  function show_entry {
-    clear_entry
-    source "$1"
-    set any_entry=1
-    menuentry "$e_title" --class gnu-linux --class os --unrestricted "$bootdir$e_linux" "$e_initrd" "$e_options" {
-      echo "Loading $1"
-      insmod linux
-      linux $2 $4
-      if [ -n "$3" ]; then initrd $3; fi
-    }
-  }
+}
 `
