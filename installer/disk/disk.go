@@ -59,6 +59,7 @@ type Part struct {
 	GUID    string // of the partition
 	UUID    string // of the file system; of a FAT "XXXX-XXXX"
 	Volume  uint32 // a FAT's UUID as a number
+	Node    string // a block device that shows it, once there is one
 	Embeds  bool   // the BIOS boot partition: no file system, holds GRUB's core
 	fixture bool   // made by Plan, not wished for
 }
