@@ -1,0 +1,69 @@
+package pull
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"photree/internal/gvariant"
+	"photree/repo"
+	"photree/repo/object"
+)
+
+// localSource is another repository on this machine, of any mode.
+type localSource struct {
+	repo      *repo.Repo
+	untrusted bool
+}
+
+func (s *localSource) check(context.Context) error { return nil }
+
+// summary lists the refs themselves: a summary file may be older than they are.
+func (s *localSource) summary(context.Context) (*Summary, error) {
+	refs, err := s.repo.Refs()
+	if err != nil {
+		return nil, fmt.Errorf("listing the refs of %s: %w", s.repo.Path(), err)
+	}
+	sum := &Summary{}
+	for _, ref := range refs {
+		if ref.Remote == "" && ref.Collection == "" {
+			sum.Refs = append(sum.Refs, SummaryRef{Name: ref.Name, Commit: ref.ID})
+		}
+	}
+	return sum, nil
+}
+
+func (s *localSource) summarySignatures(context.Context) (gvariant.Dict, []byte, error) {
+	path := filepath.Join(s.repo.Path(), "summary.sig")
+	data, err := os.ReadFile(path)
+	if os.IsNotExist(err) {
+		return nil, nil, nil
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	v, err := gvariant.Parse("a{sv}", data)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading %s: %w", path, err)
+	}
+	return v.Dict(), data, nil
+}
+
+func (s *localSource) ref(_ context.Context, name string) (object.ID, error) {
+	return s.repo.ResolveRev(name)
+}
+
+func (s *localSource) detached(_ context.Context, commit object.ID) (gvariant.Dict, error) {
+	return s.repo.DetachedMetadata(commit)
+}
+
+func (s *localSource) metadata(_ context.Context, n object.Name) ([]byte, error) {
+	return s.repo.LoadMetadata(n)
+}
+
+func (s *localSource) content(_ context.Context, txn *repo.Txn, id object.ID) error {
+	return txn.ImportObject(s.repo, object.Name{ID: id, Kind: object.KindFile}, repo.ImportOptions{Trusted: !s.untrusted})
+}
+
+func (s *localSource) traffic() (requests, bytes int64) { return 0, 0 }
