@@ -12,7 +12,8 @@ import (
 
 // addModules copies the modules, their firmware and the index.
 //
-// The index is a text of lines that PID 1 reads instead of modules.dep, .alias, .softdep and modprobe.d:
+// The index is what PID 1 reads instead of modules.dep, .alias, .softdep and modprobe.d, in a form that costs it
+// nothing to read: first the modules,
 //
 //	module NAME PATH         the lines up to the next "module" are about this one
 //	late                     not needed to find the root file system
@@ -20,13 +21,18 @@ import (
 //	then NAME...             load these after it
 //	options WORDS            parameters
 //	blacklist                do not load it for an alias of its own
-//	alias PATTERN            a shell pattern of device or kernel aliases
+//
+// then their aliases, by what stands before the first ":" (the bus) in sections of lines that are searched as text:
+//
+//	[BUS]
+//	NAME PATTERN             a shell pattern
 func (img *image) addModules(tree, kver string, s *selection, stats *Stats) error {
 	conf, err := readModprobeConf(tree)
 	if err != nil {
 		return err
 	}
 	var index bytes.Buffer
+	aliases := map[string][]string{}
 	firmware := map[string]bool{}
 	for _, name := range s.order {
 		m := s.modules[name]
@@ -37,9 +43,19 @@ func (img *image) addModules(tree, kver string, s *selection, stats *Stats) erro
 		dest := path.Join(moduleRoot, kver, uncompressedPath(m.path))
 		img.file(dest, data, 0o644)
 		s.writeIndex(&index, m, dest, conf)
+		for _, alias := range m.aliases {
+			bus, _, _ := strings.Cut(alias, ":")
+			if bus == alias {
+				bus = ""
+			}
+			aliases[bus] = append(aliases[bus], m.name+" "+alias)
+		}
 		for _, fw := range m.firmware {
 			firmware[fw] = true
 		}
+	}
+	for _, bus := range sortedKeys(aliases) {
+		fmt.Fprintf(&index, "[%s]\n%s\n", bus, strings.Join(aliases[bus], "\n"))
 	}
 	img.file(indexPath, index.Bytes(), 0o644)
 	for _, fw := range sortedKeys(firmware) {
@@ -72,9 +88,6 @@ func (s *selection) writeIndex(w *bytes.Buffer, m *module, dest string, conf *mo
 	}
 	if conf.blacklist[m.name] {
 		w.WriteString("blacklist\n")
-	}
-	for _, alias := range m.aliases {
-		fmt.Fprintf(w, "alias %s\n", alias)
 	}
 }
 

@@ -1,6 +1,7 @@
 package prepareroot
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -103,7 +104,8 @@ func loadConfig(paths []string) (*Config, error) {
 // repoReadonly reads [sysroot] readonly of the repository's configuration, where it stood before prepare-root.conf.
 func repoReadonly(path string) (readonly bool, err error) {
 	data, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
+	// Most have no such key, and a look is much faster than parsing.
+	if errors.Is(err, os.ErrNotExist) || err == nil && !bytes.Contains(data, []byte("readonly")) {
 		return false, nil
 	}
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"photree/internal/kargs"
@@ -222,11 +223,11 @@ func explain(root int, target string, err error) error {
 
 // relative returns the path of fd below root, as the kernel knows it after following every link.
 func relative(root, fd int) (string, error) {
-	base, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", root))
+	base, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(root))
 	if err != nil {
 		return "", err
 	}
-	full, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+	full, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
 	if err != nil {
 		return "", err
 	}

@@ -1,7 +1,6 @@
 package pid1
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -23,8 +22,8 @@ const (
 func (b *boot) command() ([]string, error) {
 	text := b.cmdline.Get("photree.exec")
 	if text == "" {
-		data, err := os.ReadFile(execFile)
-		if errors.Is(err, os.ErrNotExist) {
+		data, err := readFile(execFile)
+		if err == unix.ENOENT {
 			return nil, nil
 		}
 		if err != nil {
@@ -42,7 +41,10 @@ func (b *boot) command() ([]string, error) {
 // runCommand loads the drivers of every device and runs the program, while it goes on loading drivers for devices that
 // appear. The program's exit status decides what happens then.
 func (b *boot) runCommand(command []string) error {
-	b.loader.coldplug("/sys", true)
+	if err := b.openModules(); err != nil {
+		return err
+	}
+	b.loader.coldplugAll(true)
 	b.step("running " + strings.Join(command, " "))
 	pid, err := b.spawn(command)
 	if err != nil {
@@ -72,7 +74,7 @@ func (b *boot) follow(changes chan<- func()) {
 		}
 		changes <- func() {
 			if lost {
-				b.loader.coldplug("/sys", true)
+				b.loader.coldplugAll(true)
 			}
 			for _, e := range list {
 				b.handle(e, true)

@@ -2,15 +2,15 @@ package pid1
 
 import (
 	"fmt"
-	"os"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // index is what the image knows about its kernel modules; initramfs.Build writes its text form and documents it.
 type index struct {
 	modules map[string]*module
-	exact   map[string][]*module // aliases without a wildcard
-	pattern map[string][]pattern // the others, by the part before the first ":"
+	buses   map[string]string // bus -> lines of "NAME PATTERN"
 }
 
 type module struct {
@@ -21,16 +21,11 @@ type module struct {
 	options     string
 }
 
-type pattern struct {
-	glob string
-	mod  *module
-}
-
 // readIndex reads the index of the image. An image without one has no modules.
 func readIndex(path string) (*index, error) {
-	data, err := os.ReadFile(path)
-	if os.IsNotExist(err) {
-		data, err = nil, nil
+	data, err := readFile(path)
+	if err == unix.ENOENT {
+		err = nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("reading the index of kernel modules: %w", err)
@@ -39,9 +34,9 @@ func readIndex(path string) (*index, error) {
 }
 
 func parseIndex(text string) (*index, error) {
-	idx := &index{map[string]*module{}, map[string][]*module{}, map[string][]pattern{}}
+	idx := &index{map[string]*module{}, map[string]string{}}
 	var m *module
-	for text != "" {
+	for text != "" && text[0] != '[' {
 		var line string
 		line, text, _ = strings.Cut(text, "\n")
 		word, rest, _ := strings.Cut(line, " ")
@@ -55,9 +50,6 @@ func parseIndex(text string) (*index, error) {
 			continue
 		}
 		if m == nil {
-			if line == "" {
-				continue
-			}
 			return nil, fmt.Errorf("reading the index of kernel modules: %q stands before the first module", line)
 		}
 		switch word {
@@ -71,29 +63,43 @@ func parseIndex(text string) (*index, error) {
 			m.options = rest
 		case "blacklist":
 			m.blacklisted = true
-		case "alias":
-			idx.addAlias(rest, m)
 		}
 	}
-	return idx, nil
+	return idx, idx.parseAliases(text)
 }
 
-func (idx *index) addAlias(alias string, m *module) {
-	if strings.ContainsAny(alias, "*?[") {
-		key, _, _ := strings.Cut(alias, ":")
-		idx.pattern[key] = append(idx.pattern[key], pattern{alias, m})
-		return
+// parseAliases finds the sections without reading their lines: a machine has devices of few buses, and few of each.
+func (idx *index) parseAliases(text string) error {
+	for text != "" {
+		head, rest, _ := strings.Cut(text, "\n")
+		if len(head) < 2 || head[0] != '[' || head[len(head)-1] != ']' {
+			return fmt.Errorf("reading the index of kernel modules: %q is no section", head)
+		}
+		end := strings.Index(rest, "\n[")
+		if end < 0 {
+			end = len(rest)
+		} else {
+			end++
+		}
+		idx.buses[head[1:len(head)-1]] = rest[:end]
+		text = rest[end:]
 	}
-	idx.exact[alias] = append(idx.exact[alias], m)
+	return nil
 }
 
 // match returns the modules for an alias that a device or the kernel names.
 func (idx *index) match(alias string) []*module {
-	out := append([]*module(nil), idx.exact[alias]...)
-	key, _, _ := strings.Cut(alias, ":")
-	for _, p := range idx.pattern[key] {
-		if glob(p.glob, alias) {
-			out = append(out, p.mod)
+	bus, _, found := strings.Cut(alias, ":")
+	if !found {
+		bus = ""
+	}
+	var out []*module
+	for lines := idx.buses[bus]; lines != ""; {
+		var line string
+		line, lines, _ = strings.Cut(lines, "\n")
+		name, pattern, _ := strings.Cut(line, " ")
+		if glob(pattern, alias) && idx.modules[name] != nil {
+			out = append(out, idx.modules[name])
 		}
 	}
 	return out

@@ -1,7 +1,6 @@
 package pid1
 
 import (
-	"os"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -10,31 +9,50 @@ import (
 // logger writes to the kernel's log, which stamps each line, reaches every console and stays readable in the journal
 // of the booted system. The zero value drops everything.
 type logger struct {
-	kmsg *os.File
+	kmsg int
+	loud bool
 }
 
 func openLog() *logger {
-	// The kernel drops lines of user space after ten in five seconds; systemd changes the same setting.
-	os.WriteFile("/proc/sys/kernel/printk_devkmsg", []byte("on\n"), 0)
-	f, err := os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
+	fd, err := unix.Open("/dev/kmsg", unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return &logger{}
 	}
-	return &logger{f}
+	return &logger{kmsg: fd}
 }
 
 func (l *logger) info(s string) { l.write("<6>", s) }
-func (l *logger) warn(s string) { l.write("<4>", s) }
+
+func (l *logger) warn(s string) {
+	l.unlimited()
+	l.write("<4>", s)
+}
 
 // crit is for the lines that a person at the console must see, with "quiet" too.
-func (l *logger) crit(s string) { l.write("<2>", s) }
+func (l *logger) crit(s string) {
+	l.unlimited()
+	l.write("<2>", s)
+}
+
+// unlimited keeps the kernel from dropping lines of user space after ten in five seconds, which is enough for a start
+// without trouble. systemd changes the same setting.
+func (l *logger) unlimited() {
+	if l.loud {
+		return
+	}
+	l.loud = true
+	if fd, err := unix.Open("/proc/sys/kernel/printk_devkmsg", unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
+		unix.Write(fd, []byte("on\n"))
+		unix.Close(fd)
+	}
+}
 
 func (l *logger) write(level, s string) {
-	if l.kmsg == nil {
+	if l.kmsg == 0 {
 		return
 	}
 	for _, line := range strings.Split(strings.TrimRight(s, "\n"), "\n") {
-		l.kmsg.WriteString(level + "photree-init: " + line + "\n")
+		unix.Write(l.kmsg, []byte(level+"photree-init: "+line+"\n"))
 	}
 }
 

@@ -3,7 +3,6 @@ package pid1
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"photree/internal/kargs"
@@ -69,12 +68,12 @@ func (l *loader) insert(name string) error {
 			l.log.warn(err.Error())
 		}
 	}
-	f, err := os.Open(m.path)
+	fd, err := unix.Open(m.path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("loading kernel module %s: %w", name, err)
 	}
-	defer f.Close()
-	err = unix.FinitModule(int(f.Fd()), l.params(m), 0)
+	defer unix.Close(fd)
+	err = unix.FinitModule(fd, l.params(m), 0)
 	if err != nil && !errors.Is(err, unix.EEXIST) {
 		return fmt.Errorf("loading kernel module %s: %w", name, err)
 	}
@@ -110,6 +109,9 @@ func (l *loader) params(m *module) string {
 
 // count returns how many modules were loaded.
 func (l *loader) count() int {
+	if l == nil {
+		return 0
+	}
 	n := 0
 	for _, err := range l.tried {
 		if err == nil {
@@ -119,28 +121,33 @@ func (l *loader) count() int {
 	return n
 }
 
+// diskBuses are looked at first: on nearly every machine the driver of the disk is found there, and looking at the
+// hundred devices of the others can wait until it turns out not to be.
+var diskBuses = []string{"pci", "vmbus", "virtio", "xen"}
+
 // quietBuses have devices whose drivers are never modules of an initramfs; reading their aliases only costs time.
 var quietBuses = map[string]bool{
 	"clockevents": true, "clocksource": true, "container": true, "cpu": true, "event_source": true, "gpio": true,
 	"machinecheck": true, "memory": true, "node": true, "workqueue": true, "edac": true, "pci_express": true,
 }
 
-// coldplug loads drivers for the devices that the kernel found before PID 1 listened to events.
-func (l *loader) coldplug(sys string, late bool) {
-	buses, _ := os.ReadDir(sys + "/bus")
+// coldplug loads drivers for the devices of some buses that the kernel found before PID 1 listened to events.
+func (l *loader) coldplug(buses []string, late bool) {
 	for _, bus := range buses {
-		if quietBuses[bus.Name()] {
+		if quietBuses[bus] {
 			continue
 		}
-		dir := sys + "/bus/" + bus.Name() + "/devices"
-		devices, _ := os.ReadDir(dir)
-		for _, dev := range devices {
-			if alias, err := os.ReadFile(dir + "/" + dev.Name() + "/modalias"); err == nil {
-				l.alias(strings.TrimSuffix(string(alias), "\n"), late)
+		dir := "/sys/bus/" + bus + "/devices"
+		for _, dev := range list(dir) {
+			if alias := readLine(dir + "/" + dev + "/modalias"); alias != "" {
+				l.alias(alias, late)
 			}
 		}
 	}
 }
+
+// coldplugAll is coldplug for every bus.
+func (l *loader) coldplugAll(late bool) { l.coldplug(list("/sys/bus"), late) }
 
 // Modprobe is photree-init under the name of /sbin/modprobe, which the kernel calls when it needs a module by itself
 // while it mounts a file system. args are modprobe's: flags and one name or alias.
@@ -159,7 +166,7 @@ func Modprobe(args []string) error {
 	if err != nil {
 		return err
 	}
-	cmdline, _ := os.ReadFile("/proc/cmdline")
+	cmdline, _ := readFile("/proc/cmdline")
 	l := newLoader(idx, kargs.Parse(string(cmdline)), &logger{})
 	if idx.modules[canonical(name)] != nil {
 		return l.load(canonical(name))

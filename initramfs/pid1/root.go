@@ -3,8 +3,8 @@ package pid1
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
+	"sort"
 	"strconv"
 	"strings"
 	"time"
@@ -77,18 +77,21 @@ type finder struct {
 	sys, dev string // "/sys", "/dev"
 	spec     rootSpec
 	seen     map[string]blockdev
-	bad      map[string]bool // looked at, nothing readable
 }
 
 func newFinder(spec rootSpec) *finder {
-	return &finder{sys: "/sys", dev: "/dev", spec: spec, seen: map[string]blockdev{}, bad: map[string]bool{}}
+	return &finder{sys: "/sys", dev: "/dev", spec: spec, seen: map[string]blockdev{}}
 }
 
 // scan looks at every block device there is.
-func (f *finder) scan() (blockdev, bool) {
-	entries, _ := os.ReadDir(f.sys + "/class/block")
-	for _, e := range entries {
-		if b, ok := f.look(e.Name()); ok {
+func (f *finder) scan() (blockdev, bool) { return f.lookAll(list(f.sys + "/class/block")) }
+
+// lookAll looks at devices until one is the root: partitions before the disks they are on and the last one first,
+// since that is mostly where a root file system is, and looking costs a read of the disk.
+func (f *finder) lookAll(names []string) (blockdev, bool) {
+	sort.Sort(sort.Reverse(sort.StringSlice(names)))
+	for _, name := range names {
+		if b, ok := f.look(name); ok {
 			return b, true
 		}
 	}
@@ -99,7 +102,6 @@ func (f *finder) scan() (blockdev, bool) {
 func (f *finder) look(name string) (blockdev, bool) {
 	b, err := f.examine(name)
 	if err != nil {
-		f.bad[name] = true
 		return b, false
 	}
 	f.seen[name] = b
@@ -121,10 +123,10 @@ func (f *finder) look(name string) (blockdev, bool) {
 func (f *finder) examine(name string) (blockdev, error) {
 	b := blockdev{name: strings.ReplaceAll(name, "!", "/")}
 	dir := f.sys + "/class/block/" + name
-	if size, err := os.ReadFile(dir + "/size"); err != nil || strings.TrimSpace(string(size)) == "0" {
-		return b, errors.New("it is empty")
+	if size := readLine(dir + "/size"); size == "" || size == "0" {
+		return b, unix.ENOMEDIUM
 	}
-	r, err := os.Open(filepath.Join(f.dev, b.name))
+	r, err := openDevice(f.dev + "/" + b.name)
 	if err != nil {
 		return b, err
 	}
@@ -138,26 +140,20 @@ func (f *finder) examine(name string) (blockdev, error) {
 
 // partition reads the table entry of the partition at dir in /sys.
 func (f *finder) partition(dir string) partition {
-	number, err := os.ReadFile(dir + "/partition")
+	n, err := strconv.Atoi(readLine(dir + "/partition"))
 	if err != nil {
 		return partition{} // a whole disk
-	}
-	n, err := strconv.Atoi(strings.TrimSpace(string(number)))
-	if err != nil {
-		return partition{}
 	}
 	real, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		return partition{}
 	}
 	disk := filepath.Dir(real)
-	sector := int64(512)
-	if text, err := os.ReadFile(disk + "/queue/logical_block_size"); err == nil {
-		if v, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64); err == nil {
-			sector = v
-		}
+	sector, err := strconv.ParseInt(readLine(disk+"/queue/logical_block_size"), 10, 64)
+	if err != nil {
+		sector = 512
 	}
-	r, err := os.Open(filepath.Join(f.dev, strings.ReplaceAll(filepath.Base(disk), "!", "/")))
+	r, err := openDevice(f.dev + "/" + strings.ReplaceAll(filepath.Base(disk), "!", "/"))
 	if err != nil {
 		return partition{}
 	}
@@ -168,11 +164,12 @@ func (f *finder) partition(dir string) partition {
 
 // inventory lists the block devices for a message.
 func (f *finder) inventory() string {
-	entries, _ := os.ReadDir(f.sys + "/class/block")
+	names := list(f.sys + "/class/block")
+	sort.Strings(names)
 	var out []string
-	for _, e := range entries {
-		b, ok := f.seen[e.Name()]
-		if !ok || strings.HasPrefix(e.Name(), "loop") || strings.HasPrefix(e.Name(), "ram") {
+	for _, name := range names {
+		b, ok := f.seen[name]
+		if !ok || strings.HasPrefix(name, "loop") || strings.HasPrefix(name, "ram") {
 			continue
 		}
 		s := "/dev/" + b.name
@@ -277,8 +274,8 @@ func mountRoot(b blockdev, dir string, cmdline kargs.List, load func(alias strin
 }
 
 func hasFilesystem(kind string) bool {
-	list, _ := os.ReadFile("/proc/filesystems")
-	for _, line := range strings.Split(string(list), "\n") {
+	text, _ := readFile("/proc/filesystems")
+	for _, line := range strings.Split(string(text), "\n") {
 		if strings.TrimPrefix(strings.TrimPrefix(line, "nodev"), "\t") == kind {
 			return true
 		}

@@ -84,9 +84,6 @@ func (b *boot) run() error {
 	if err := b.mountAPI(); err != nil {
 		return err
 	}
-	if err := b.openModules(); err != nil {
-		return err
-	}
 	if command, err := b.command(); err != nil {
 		return err
 	} else if command != nil {
@@ -97,7 +94,7 @@ func (b *boot) run() error {
 		return err
 	}
 	b.step("found root=" + b.finder.spec.text + " on /dev/" + dev.name)
-	if err := mountRoot(dev, sysroot, b.cmdline, func(alias string) { b.loader.alias(alias, true) }); err != nil {
+	if err := mountRoot(dev, sysroot, b.cmdline, b.loadAlias); err != nil {
 		return err
 	}
 	b.step("mounted /dev/" + dev.name)
@@ -111,7 +108,6 @@ func (b *boot) run() error {
 	if _, ok := b.cmdline.Lookup("rd.break"); ok {
 		b.runShell("rd.break: the new root is in " + sysroot + "; leave the shell to go on")
 	}
-	b.events.close()
 	b.step("switching to " + init + ", " + strconv.Itoa(b.loader.count()) + " modules loaded")
 	return switchRoot(sysroot, init, b.log)
 }
@@ -123,16 +119,14 @@ func (b *boot) step(what string) {
 
 func (b *boot) mountAPI() error {
 	for _, m := range apiMounts {
-		if err := os.MkdirAll(m.path, 0o755); err != nil {
-			return fmt.Errorf("making %s: %w", m.path, err)
-		}
+		unix.Mkdir(m.path, 0o755)
 		// EBUSY: a kernel with DEVTMPFS_MOUNT has done it for an initramfs that is built in.
 		if err := unix.Mount(m.kind, m.path, m.kind, m.flags, m.data); err != nil && err != unix.EBUSY {
 			return fmt.Errorf("mounting %s: %w", m.path, err)
 		}
 	}
 	b.log = openLog()
-	data, err := os.ReadFile("/proc/cmdline")
+	data, err := readFile("/proc/cmdline")
 	if err != nil {
 		return fmt.Errorf("reading the kernel command line: %w", err)
 	}
@@ -140,29 +134,52 @@ func (b *boot) mountAPI() error {
 	return nil
 }
 
-// openModules reads the index, and loads what the command line asks for by name.
+// openModules starts listening to device events, reads the index, and loads what the command line asks for by name.
+// It is not needed where the disk's driver is built in.
 func (b *boot) openModules() error {
+	if b.loader != nil {
+		return nil
+	}
+	var err error
+	if b.events, err = listen(); err != nil {
+		return err
+	}
 	idx, err := readIndex(indexFile)
 	if err != nil {
 		return err
 	}
 	b.loader = newLoader(idx, b.cmdline, b.log)
-	if b.events, err = listen(); err != nil {
-		return err
-	}
-	for _, key := range []string{"modules-load", "rd.modules-load"} {
-		for _, names := range b.cmdline.All(key) {
-			for _, name := range strings.Split(names, ",") {
-				if idx.modules[canonical(name)] == nil {
-					continue // for the booted system, or built in
-				}
-				if err := b.loader.load(canonical(name)); err != nil {
-					b.log.warn(err.Error())
-				}
-			}
+	for _, name := range b.named() {
+		if idx.modules[name] == nil {
+			continue // for the booted system, or built in
+		}
+		if err := b.loader.load(name); err != nil {
+			b.log.warn(err.Error())
 		}
 	}
 	return nil
+}
+
+// named returns the modules that the command line asks for.
+func (b *boot) named() []string {
+	var out []string
+	for _, key := range []string{"modules-load", "modules_load", "rd.modules-load", "rd.modules_load"} {
+		for _, names := range b.cmdline.All(key) {
+			for _, name := range strings.Split(names, ",") {
+				out = append(out, canonical(name))
+			}
+		}
+	}
+	return out
+}
+
+// loadAlias loads what the kernel calls by an alias.
+func (b *boot) loadAlias(alias string) {
+	if err := b.openModules(); err != nil {
+		b.log.warn(err.Error())
+		return
+	}
+	b.loader.alias(alias, true)
 }
 
 // findRoot waits for the root device. It looks before it loads any driver: with the disk's driver built in there is
@@ -173,29 +190,37 @@ func (b *boot) findRoot() (blockdev, error) {
 		return blockdev{}, err
 	}
 	b.finder = newFinder(spec)
-	if dev, ok := b.finder.scan(); ok {
-		return dev, nil
-	}
-	b.loader.coldplug("/sys", false)
-	b.step("loaded drivers")
-	wait := rootWait(b.cmdline)
-	end, notice := time.Now().Add(wait), time.Now().Add(5*time.Second)
-	for {
+	if len(b.named()) == 0 {
 		if dev, ok := b.finder.scan(); ok {
 			return dev, nil
 		}
-		dev, ok, err := b.watch(earlier(end, notice))
-		if err != nil || ok {
+	}
+	if err := b.openModules(); err != nil {
+		return blockdev{}, err
+	}
+	b.loader.coldplug(diskBuses, false)
+	b.step("loaded drivers")
+	wait := rootWait(b.cmdline)
+	start := time.Now()
+	end := start.Add(wait)
+	// Each round looks further: at the events of the drivers just loaded, at the other buses, at drivers that have
+	// nothing to do with disks by their place in the kernel's tree.
+	for round, pause := range []time.Duration{100 * time.Millisecond, 5 * time.Second, 20 * time.Second} {
+		if dev, ok, err := b.watch(earlier(end, time.Now().Add(pause))); ok || err != nil {
 			return dev, err
 		}
-		if now := time.Now(); now.After(end) {
-			return blockdev{}, fmt.Errorf("root=%s did not appear in %d seconds; %s", spec.text, int(wait.Seconds()), b.finder.inventory())
+		b.loader.coldplugAll(round > 0)
+		if dev, ok := b.finder.scan(); ok {
+			return dev, nil
 		}
-		b.log.warn("waiting for root=" + spec.text + "; " + b.finder.inventory())
-		notice = time.Now().Add(20 * time.Second)
-		// A device that no early driver is for may yet be behind one of the others.
-		b.loader.coldplug("/sys", true)
+		if round > 0 {
+			b.log.warn("waiting for root=" + spec.text + "; " + b.finder.inventory())
+		}
 	}
+	if dev, ok, err := b.watch(end); ok || err != nil {
+		return dev, err
+	}
+	return blockdev{}, fmt.Errorf("root=%s did not appear in %d seconds; %s", spec.text, int(time.Since(start).Seconds()), b.finder.inventory())
 }
 
 func earlier(a, b time.Time) time.Time {
@@ -213,15 +238,19 @@ func (b *boot) watch(until time.Time) (blockdev, bool, error) {
 			return blockdev{}, false, err
 		}
 		if lost {
-			b.loader.coldplug("/sys", false)
+			b.loader.coldplugAll(false)
 			if dev, ok := b.finder.scan(); ok {
 				return dev, true, nil
 			}
 		}
+		var disks []string
 		for _, e := range list {
-			if dev, ok := b.handle(e, false); ok {
-				return dev, true, nil
+			if name := b.handle(e, false); name != "" {
+				disks = append(disks, name)
 			}
+		}
+		if dev, ok := b.finder.lookAll(disks); ok {
+			return dev, true, nil
 		}
 		if len(list) == 0 && !time.Now().Before(until) {
 			return blockdev{}, false, nil
@@ -229,18 +258,18 @@ func (b *boot) watch(until time.Time) (blockdev, bool, error) {
 	}
 }
 
-// handle loads the driver that an event calls for, or looks at the block device that it brings.
-func (b *boot) handle(e uevent, late bool) (blockdev, bool) {
+// handle loads the driver that an event calls for, and returns the name of the block device that it brings.
+func (b *boot) handle(e uevent, late bool) (disk string) {
 	if e.action == "remove" {
-		return blockdev{}, false
+		return ""
 	}
 	if e.modalias != "" {
 		b.loader.alias(e.modalias, late)
 	}
-	if e.subsystem == "block" && e.devname != "" && b.finder != nil {
-		return b.finder.look(strings.ReplaceAll(e.devname, "/", "!"))
+	if e.subsystem != "block" {
+		return ""
 	}
-	return blockdev{}, false
+	return strings.ReplaceAll(e.devname, "/", "!")
 }
 
 // prepare makes the mounts of the deployment; a command line without ostree= means that the file system on the disk
