@@ -3,6 +3,9 @@ package rpmdb
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"photree/compose/rpm"
 )
@@ -14,6 +17,7 @@ type index struct {
 	binary  bool // the keys are binary; RPM gives such tables no index
 	byPkg   bool // RPM also indexes the package numbers
 	numbers int  // the tag that gives idx, for file triggers
+	rich    bool // the names inside rich dependencies are indexed as well
 }
 
 // indexes lists the tables in the order in which RPM makes them.
@@ -21,9 +25,9 @@ var indexes = []index{
 	{table: "Name", tag: tagName},
 	{table: "Basenames", tag: tagBasenames, byPkg: true},
 	{table: "Group", tag: tagGroup},
-	{table: "Requirename", tag: tagRequireName, byPkg: true},
+	{table: "Requirename", tag: tagRequireName, byPkg: true, rich: true},
 	{table: "Providename", tag: tagProvideName, byPkg: true},
-	{table: "Conflictname", tag: tagConflictName, byPkg: true},
+	{table: "Conflictname", tag: tagConflictName, byPkg: true, rich: true},
 	{table: "Obsoletename", tag: tagObsoleteName, byPkg: true},
 	{table: "Triggername", tag: tagTriggerName, byPkg: true},
 	{table: "Dirnames", tag: tagDirnames, byPkg: true},
@@ -32,10 +36,10 @@ var indexes = []index{
 	{table: "Sha1header", tag: tagSHA1Header},
 	{table: "Filetriggername", tag: tagFileTriggerName, byPkg: true, numbers: tagFileTriggerIndex},
 	{table: "Transfiletriggername", tag: tagTransTriggerName, byPkg: true, numbers: tagTransTriggerIndex},
-	{table: "Recommendname", tag: tagRecommendName, byPkg: true},
-	{table: "Suggestname", tag: tagSuggestName, byPkg: true},
-	{table: "Supplementname", tag: tagSupplementName, byPkg: true},
-	{table: "Enhancename", tag: tagEnhanceName, byPkg: true},
+	{table: "Recommendname", tag: tagRecommendName, byPkg: true, rich: true},
+	{table: "Suggestname", tag: tagSuggestName, byPkg: true, rich: true},
+	{table: "Supplementname", tag: tagSupplementName, byPkg: true, rich: true},
+	{table: "Enhancename", tag: tagEnhanceName, byPkg: true, rich: true},
 }
 
 func (x index) create() string {
@@ -93,37 +97,84 @@ func (x index) keys(e Entry, o WriteOptions) []key {
 			return []key{{g[0], 0}} // the others are translations
 		}
 		return []key{{"Unknown", 0}}
-	case tagRequireName:
-		return requireKeys(p)
 	}
-	numbers := p.Ints(x.numbers)
+	return x.arrayKeys(p)
+}
+
+func (x index) arrayKeys(p *rpm.Package) []key {
+	var flags, numbers []int64
+	if x.tag == tagRequireName {
+		flags = p.Ints(tagRequireFlags)
+	}
+	if x.numbers != 0 {
+		numbers = p.Ints(x.numbers)
+	}
 	seen := map[string]bool{}
 	var out []key
 	for i, s := range p.Strings(x.tag) {
+		if i < len(flags) {
+			if f := rpm.Sense(flags[i]); f&installOnly != 0 && f&eraseToo == 0 {
+				continue
+			}
+		}
 		if x.tag == tagTriggerName && seen[s] {
 			continue
 		}
 		seen[s] = true
 		idx := int64(i)
-		if x.numbers != 0 && i < len(numbers) {
+		if i < len(numbers) {
 			idx = numbers[i]
 		}
 		out = append(out, key{s, idx})
+		if x.rich && strings.HasPrefix(s, "(") {
+			for _, name := range richNames(s) {
+				out = append(out, key{name, idx})
+			}
+		}
 	}
 	return out
 }
 
-func requireKeys(p *rpm.Package) []key {
-	flags := p.Ints(tagRequireFlags)
-	var out []key
-	for i, s := range p.Strings(tagRequireName) {
-		if i < len(flags) {
-			f := rpm.Sense(flags[i])
-			if f&installOnly != 0 && f&eraseToo == 0 {
-				continue
-			}
-		}
-		out = append(out, key{s, int64(i)})
+// richNames gives the names in a rich dependency as RPM indexes them: those
+// that decide by being absent come with "!" in front. The condition of an
+// "else" decides both ways.
+func richNames(text string) []string {
+	dep, err := rpm.ParseDep(text)
+	if err != nil || dep.Rich == nil {
+		return nil
+	}
+	positive, negative := map[string]bool{}, map[string]bool{}
+	collectNames(dep, false, positive, negative)
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(positive)) {
+		out = append(out, name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(negative)) {
+		out = append(out, "!"+name)
 	}
 	return out
+}
+
+func collectNames(d rpm.Dep, not bool, positive, negative map[string]bool) {
+	if d.Rich == nil {
+		switch {
+		case strings.HasPrefix(d.Name, "rpmlib("):
+		case not:
+			negative[d.Name] = true
+		default:
+			positive[d.Name] = true
+		}
+		return
+	}
+	conditional := d.Rich.Op == rpm.If || d.Rich.Op == rpm.Unless
+	for i, a := range d.Rich.Args {
+		if !conditional || i != 1 {
+			collectNames(a, not, positive, negative)
+			continue
+		}
+		collectNames(a, !not, positive, negative)
+		if len(d.Rich.Args) > 2 {
+			collectNames(a, not, positive, negative)
+		}
+	}
 }
