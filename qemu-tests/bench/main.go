@@ -40,6 +40,7 @@ type bench struct {
 	dir     string // absolute scratch directory
 	photree string // absolute path of bin/photree
 	runs    int
+	v1      string // commit of the first release
 	report  bytes.Buffer
 }
 
@@ -104,13 +105,13 @@ func (b *bench) prepare(ctx context.Context) error {
 	if err := command(ctx, b.photree, "ostree", "--repo="+b.path("repo"), "init", "--mode=archive"); err != nil {
 		return err
 	}
-	for i, release := range []string{"v1", "v2"} {
+	for _, release := range []string{"v1", "v2"} {
 		dir := b.path("treefile-" + release)
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
 		treefile, err := distro.WriteTreefile(dir, distro.TreefileOptions{
-			Repos: []distro.RepoURL{{ID: "distro", URL: "file://" + filepath.Join(d.Dir, release)}},
+			Repos: []distro.RepoURL{{ID: "distro", URL: "file://" + d.Repo(release)}},
 		})
 		if err != nil {
 			return err
@@ -120,8 +121,14 @@ func (b *bench) prepare(ctx context.Context) error {
 			return err
 		}
 		fmt.Fprintf(&b.report, "Compose of %s: %s.\n", release, seconds(time.Since(start)))
-		rev := map[int]string{0: "", 1: ""}[i] // both are checked out from the head they just became
-		_ = rev
+		if release == "v1" {
+			id, err := exec.CommandContext(ctx, "ostree", "--repo="+b.path("repo"), "rev-parse", distro.Ref).Output()
+			if err != nil {
+				return fmt.Errorf("looking up the commit of %s: %w", release, err)
+			}
+			b.v1 = strings.TrimSpace(string(id))
+		}
+		// Both releases share a branch: each is checked out while it is the head.
 		if err := command(ctx, "ostree", "--repo="+b.path("repo"), "checkout", distro.Ref, b.path("tree-"+release)); err != nil {
 			return err
 		}
