@@ -78,3 +78,8 @@ func DecodeCommit(data []byte) (Commit, error) {
 	}
 	return c, nil
 }
+
+// EncodeTombstone returns the object that says that a commit was deleted, type a{sv}. It has the name of the commit.
+func EncodeTombstone(id ID) []byte {
+	return gvariant.Dict{{Key: "commit", Value: gvariant.Bytes(append([]byte(id.String()), 0))}}.Value().Bytes()
+}

@@ -110,9 +110,7 @@ func bind(d *gvariant.Dict, r *repo.Repo, opts CommitOptions) {
 		refs = append(refs, opts.Ref)
 	}
 	sort.Strings(refs)
-	if len(refs) > 0 || opts.Ref != "" {
-		d.Set("ostree.ref-binding", gvariant.Strings(slices.Compact(refs)))
-	}
+	d.Set("ostree.ref-binding", gvariant.Strings(slices.Compact(refs)))
 	if coll, ok := r.Config().Get("core", "collection-id"); ok && coll != "" {
 		d.Set("ostree.collection-binding", gvariant.String(coll))
 	}

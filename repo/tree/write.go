@@ -29,7 +29,7 @@ type WriteOptions struct {
 	Modify func(path string, info *object.FileInfo)
 
 	OwnerUID, OwnerGID   *uint32 // owner of everything, when set
-	CanonicalPermissions bool    // owner 0:0, no attributes, files 0644 or 0755, directories 0755
+	CanonicalPermissions bool    // owner 0:0, no attributes, no set-id or sticky bits, not writable by others than the owner
 	NoXattrs             bool
 	SkipSpecial          bool // pass over sockets, fifos and devices instead of refusing them
 	LinkCheckoutSpeedup  bool // take a file that is a hard link to an object of the repository for that object, unread
@@ -263,13 +263,11 @@ func (w *writer) info(path string, st *unix.Stat_t, xattrs func() (object.Xattrs
 	return info, nil
 }
 
+// canonical is what bare-user-only repositories can hold; the rule is ostree's.
 func canonical(info *object.FileInfo) {
 	info.UID, info.GID, info.Xattrs = 0, 0, nil
-	switch {
-	case info.Mode&object.ModeType == object.ModeDir || info.IsRegular() && info.Mode&0o100 != 0:
-		info.Mode = info.Mode&object.ModeType | 0o755
-	case info.IsRegular():
-		info.Mode = info.Mode&object.ModeType | 0o644
+	if info.Mode&object.ModeType != object.ModeSymlink {
+		info.Mode &= object.ModeType | 0o755
 	}
 }
 

@@ -1,0 +1,266 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"photree/internal/durable"
+	"photree/repo/object"
+)
+
+// PruneOptions are the choices of Prune.
+type PruneOptions struct {
+	// RefsOnly lets commits go that no ref leads to. Without it every commit stays, and only objects that no commit
+	// needs go.
+	RefsOnly bool
+	// Depth is how many ancestors of the commit of a ref stay, with RefsOnly; -1 keeps all.
+	Depth int
+	// KeepYoungerThan keeps ancestors that were made after it, beyond Depth.
+	KeepYoungerThan time.Time
+	DeleteCommit    object.ID // goes, although others stay; an error when a ref names it
+	DryRun          bool      // only count
+}
+
+// PruneResult says what went, or would have gone.
+type PruneResult struct {
+	Total, Pruned int
+	Freed         int64
+}
+
+// prune is one call of Prune.
+type prune struct {
+	r    *Repo
+	ctx  context.Context
+	opts PruneOptions
+	keep Set
+	drop map[object.Kind][]string // paths to remove
+	ids  []object.ID              // commits to remove
+	res  PruneResult
+}
+
+type pruneStep struct {
+	name string
+	run  func(*prune) error
+}
+
+// pruneSteps upholds R5 and R3: a name goes, durably, before what it names. A prune that is killed after any of them
+// leaves a repository in which every commit is whole.
+var pruneSteps = []pruneStep{
+	{"find what stays", (*prune).mark},
+	{"find what goes", (*prune).find},
+	{"write tombstones", (*prune).tombstones},
+	{"remove static deltas", (*prune).deltas},
+	{"remove commits", func(p *prune) error { return p.remove(object.KindCommit) }},
+	{"remove detached metadata", func(p *prune) error { return p.remove(object.KindCommitMeta) }},
+	{"remove trees", func(p *prune) error { return p.remove(object.KindDirTree, object.KindDirMeta) }},
+	{"remove files", func(p *prune) error { return p.remove(object.KindFile, object.KindPayloadLink) }},
+	{"remove marks", (*prune).marks},
+}
+
+// Prune removes what nothing leads to. It holds the repository lock alone (R4).
+func (r *Repo) Prune(ctx context.Context, opts PruneOptions) (PruneResult, error) {
+	lock, err := r.lock(ctx, true)
+	if err != nil {
+		return PruneResult{}, err
+	}
+	defer lock.release()
+	p := &prune{r: r, ctx: ctx, opts: opts, keep: Set{}, drop: map[object.Kind][]string{}}
+	for _, s := range pruneSteps {
+		if err := s.run(p); err != nil {
+			return p.res, fmt.Errorf("pruning %s: %s: %w", r.path, s.name, err)
+		}
+	}
+	return p.res, nil
+}
+
+// mark collects what stays.
+func (p *prune) mark() error {
+	refs, err := p.r.Refs()
+	if err != nil {
+		return err
+	}
+	var roots []object.ID
+	for _, ref := range refs {
+		if ref.ID == p.opts.DeleteCommit {
+			return fmt.Errorf("commit %s is named by ref %s: delete the ref first", ref.ID, ref)
+		}
+		roots = append(roots, ref.ID)
+	}
+	var keep []object.ID
+	if p.opts.RefsOnly && p.opts.DeleteCommit.IsZero() {
+		keep, err = p.history(roots)
+	} else {
+		keep, err = p.allCommits()
+	}
+	if err != nil {
+		return err
+	}
+	for _, id := range keep {
+		if err := p.ctx.Err(); err != nil {
+			return err
+		}
+		if err := p.r.Reachable(p.keep, id); err != nil {
+			return fmt.Errorf("commit %s cannot be walked, so nothing is removed (fsck tells more): %w", id, err)
+		}
+	}
+	return nil
+}
+
+func (p *prune) allCommits() ([]object.ID, error) {
+	names, err := p.r.ListObjects(object.KindCommit)
+	var out []object.ID
+	for _, n := range names {
+		if n.ID != p.opts.DeleteCommit {
+			out = append(out, n.ID)
+		}
+	}
+	if err == nil && !p.opts.DeleteCommit.IsZero() && len(out) == len(names) {
+		err = &NotFoundError{object.Name{ID: p.opts.DeleteCommit, Kind: object.KindCommit}}
+	}
+	return out, err
+}
+
+// history returns the commits that refs lead to within the depth or the age that was asked for.
+func (p *prune) history(roots []object.ID) ([]object.ID, error) {
+	at := map[object.ID]int{} // the least distance from a ref
+	var out []object.ID
+	for _, root := range roots {
+		id := root
+		for depth := 0; !id.IsZero(); depth++ {
+			if d, ok := at[id]; ok && d <= depth {
+				break
+			}
+			c, err := p.r.LoadCommit(id)
+			if errors.Is(err, ErrNotFound) {
+				break // pruned before, or never pulled; fsck reports refs to nothing
+			}
+			if err != nil {
+				return nil, err
+			}
+			young := !p.opts.KeepYoungerThan.IsZero() && c.Time().After(p.opts.KeepYoungerThan)
+			if depth > 0 && p.opts.Depth >= 0 && depth > p.opts.Depth && !young {
+				break
+			}
+			if _, ok := at[id]; !ok {
+				out = append(out, id)
+			}
+			at[id] = depth
+			id = c.Parent
+		}
+	}
+	return out, nil
+}
+
+// find lists what goes. Detached metadata goes with its commit.
+func (p *prune) find() error {
+	return p.r.eachLoose(func(prefix, file string) error {
+		n, ok := p.r.parseLoose(prefix, file)
+		if !ok {
+			return nil
+		}
+		p.res.Total++
+		if p.keep.Has(n) {
+			return nil
+		}
+		switch n.Kind {
+		case object.KindFile, object.KindDirTree, object.KindDirMeta, object.KindPayloadLink:
+		case object.KindCommit:
+			p.ids = append(p.ids, n.ID)
+		case object.KindCommitMeta:
+			if p.keep.Has(object.Name{ID: n.ID, Kind: object.KindCommit}) {
+				return nil
+			}
+		default:
+			return nil // tombstones and kinds that are not ours to judge
+		}
+		path := filepath.Join(p.r.path, "objects", prefix, file)
+		if st, err := os.Lstat(path); err == nil {
+			p.res.Freed += st.Size()
+		}
+		p.res.Pruned++
+		p.drop[n.Kind] = append(p.drop[n.Kind], path)
+		return nil
+	})
+}
+
+func (p *prune) remove(kinds ...object.Kind) error {
+	any := false
+	for _, k := range kinds {
+		for _, path := range p.drop[k] {
+			if p.opts.DryRun {
+				continue
+			}
+			if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+			any = true
+		}
+	}
+	if !any {
+		return nil
+	}
+	// Durable before the next kind goes: a power cut must not bring back a commit whose trees are gone.
+	return durable.Syncfs(filepath.Join(p.r.path, "objects"))
+}
+
+// tombstones records the commits that go, where the configuration asks for it.
+func (p *prune) tombstones() error {
+	on, err := p.r.Config().Bool("core", "tombstone-commits", false)
+	if err != nil || !on || p.opts.DryRun {
+		return err
+	}
+	for _, id := range p.ids {
+		path := p.r.ObjectPath(object.Name{ID: id, Kind: object.KindTombstone})
+		if err := durable.WriteFile(path, object.EncodeTombstone(id), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// deltas removes the static deltas to commits that go or are gone.
+func (p *prune) deltas() error {
+	deltas, err := p.r.Deltas()
+	if err != nil {
+		return err
+	}
+	for _, d := range deltas {
+		if p.keep.Has(object.Name{ID: d.To, Kind: object.KindCommit}) || p.opts.DryRun {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(p.r.path, d.Dir)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// marks removes the partial marks of commits that are gone.
+func (p *prune) marks() error {
+	if p.opts.DryRun {
+		return nil
+	}
+	entries, err := os.ReadDir(filepath.Join(p.r.path, "state"))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		s, ok := strings.CutSuffix(e.Name(), ".commitpartial")
+		id, err := object.ParseID(s)
+		if !ok || err != nil || p.keep.Has(object.Name{ID: id, Kind: object.KindCommit}) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(p.r.path, "state", e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
+}

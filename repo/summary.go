@@ -1,0 +1,264 @@
+package repo
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+	"time"
+
+	"photree/internal/durable"
+	"photree/internal/gvariant"
+	"photree/repo/object"
+)
+
+// SummaryType is the GVariant type of a summary.
+const SummaryType = "(a(s(taya{sv}))a{sv})"
+
+// Summary says what refs a repository has; clients read it instead of listing.
+type Summary struct {
+	Refs     []SummaryRef // by name
+	Metadata gvariant.Dict
+}
+
+// SummaryRef is one ref of a summary.
+type SummaryRef struct {
+	Name     string
+	Size     uint64 // of the commit object
+	ID       object.ID
+	Metadata gvariant.Dict
+}
+
+// Find returns the ref called name.
+func (s Summary) Find(name string) (SummaryRef, bool) {
+	i := sort.Search(len(s.Refs), func(i int) bool { return s.Refs[i].Name >= name })
+	if i < len(s.Refs) && s.Refs[i].Name == name {
+		return s.Refs[i], true
+	}
+	return SummaryRef{}, false
+}
+
+// Encode returns the bytes of the file summary.
+func (s Summary) Encode() []byte {
+	refs := make([]gvariant.Value, len(s.Refs))
+	for i, r := range s.Refs {
+		refs[i] = gvariant.Tuple(gvariant.String(r.Name),
+			gvariant.Tuple(gvariant.Uint64(r.Size), gvariant.Bytes(r.ID[:]), r.Metadata.Value()))
+	}
+	return gvariant.Tuple(gvariant.Array("(s(taya{sv}))", refs...), s.Metadata.Value()).Bytes()
+}
+
+// DecodeSummary reads a summary.
+func DecodeSummary(data []byte) (Summary, error) {
+	v, err := gvariant.Parse(SummaryType, data)
+	if err != nil {
+		return Summary{}, fmt.Errorf("decoding a summary: %w", err)
+	}
+	refs := v.Index(0)
+	s := Summary{Refs: make([]SummaryRef, refs.Len()), Metadata: v.Index(1).Dict()}
+	for i := range s.Refs {
+		e := refs.Index(i)
+		in := e.Index(1)
+		r := SummaryRef{Name: e.Index(0).Str(), Size: in.Index(0).Uint64(), Metadata: in.Index(2).Dict()}
+		if err := CheckRefName(r.Name); err != nil {
+			return Summary{}, fmt.Errorf("decoding a summary: %w", err)
+		}
+		if n := copy(r.ID[:], in.Index(1).ByteSlice()); n != len(r.ID) || in.Index(1).Len() != n {
+			return Summary{}, fmt.Errorf("decoding a summary: ref %s: a checksum of %d bytes", r.Name, in.Index(1).Len())
+		}
+		if i > 0 && s.Refs[i-1].Name >= r.Name {
+			return Summary{}, fmt.Errorf("decoding a summary: ref %s is out of order", r.Name)
+		}
+		s.Refs[i] = r
+	}
+	return s, nil
+}
+
+// SummaryOptions are the choices of UpdateSummary.
+type SummaryOptions struct {
+	Metadata gvariant.Dict // further keys
+}
+
+// UpdateSummary writes the file summary anew. The same refs and SOURCE_DATE_EPOCH give the same bytes. A signature of
+// the old summary is removed first: it would not fit the new one.
+func (r *Repo) UpdateSummary(ctx context.Context, opts SummaryOptions) error {
+	lock, err := r.lock(ctx, false)
+	if err != nil {
+		return err
+	}
+	defer lock.release()
+	s, err := r.makeSummary(opts)
+	if err != nil {
+		return fmt.Errorf("updating the summary of %s: %w", r.path, err)
+	}
+	if err := durable.Remove(filepath.Join(r.path, "summary.sig")); err != nil {
+		return fmt.Errorf("updating the summary of %s: %w", r.path, err)
+	}
+	if err := durable.WriteFile(filepath.Join(r.path, "summary"), s.Encode(), 0o644); err != nil {
+		return fmt.Errorf("updating the summary of %s: %w", r.path, err)
+	}
+	return nil
+}
+
+// LoadSummary returns the summary of this repository; the error wraps ErrNotFound when there is none.
+func (r *Repo) LoadSummary() (Summary, error) {
+	data, err := readLimited(filepath.Join(r.path, "summary"))
+	if errors.Is(err, os.ErrNotExist) {
+		return Summary{}, fmt.Errorf("summary of %s: %w", r.path, ErrNotFound)
+	}
+	if err != nil {
+		return Summary{}, err
+	}
+	return DecodeSummary(data)
+}
+
+func (r *Repo) makeSummary(opts SummaryOptions) (Summary, error) {
+	var s Summary
+	refs, err := r.refsBelow(Ref{})
+	if err != nil {
+		return s, err
+	}
+	for _, ref := range refs {
+		data, err := r.LoadMetadata(object.Name{ID: ref.ID, Kind: object.KindCommit})
+		if err != nil {
+			return s, fmt.Errorf("ref %s: %w", ref.Name, err)
+		}
+		c, err := object.DecodeCommit(data)
+		if err != nil {
+			return s, fmt.Errorf("ref %s: %w", ref.Name, err)
+		}
+		sr := SummaryRef{Name: ref.Name, Size: uint64(len(data)), ID: ref.ID}
+		if v := c.Metadata.GetString("version"); v != "" {
+			sr.Metadata.Set("ostree.commit.version", gvariant.String(v))
+		}
+		sr.Metadata.Set("ostree.commit.timestamp", gvariant.Uint64(gvariant.BE64(c.Timestamp)))
+		s.Refs = append(s.Refs, sr)
+	}
+	return s, r.summaryMetadata(&s.Metadata, opts)
+}
+
+// summaryMetadata writes the keys in the order that ostree 2022.7 has for them, then what the caller adds, by name.
+func (r *Repo) summaryMetadata(d *gvariant.Dict, opts SummaryOptions) error {
+	cfg := r.Config()
+	now, err := summaryTime()
+	if err != nil {
+		return err
+	}
+	tombstones, err1 := cfg.Bool("core", "tombstone-commits", false)
+	indexed, err2 := cfg.Bool("core", "indexed-deltas", false)
+	if err := errors.Join(err1, err2); err != nil {
+		return fmt.Errorf("config: %w", err)
+	}
+	d.Set("ostree.summary.mode", gvariant.String(string(r.mode)))
+	d.Set("ostree.summary.last-modified", gvariant.Uint64(gvariant.BE64(now)))
+	d.Set("ostree.summary.tombstone-commits", gvariant.Bool(tombstones))
+	d.Set("ostree.summary.indexed-deltas", gvariant.Bool(indexed))
+	if id, ok := cfg.Get("core", "collection-id"); ok && id != "" {
+		d.Set("ostree.summary.collection-id", gvariant.String(id))
+	}
+	deltas, err := r.deltaDigests()
+	if err != nil {
+		return err
+	}
+	if len(deltas) > 0 {
+		d.Set("ostree.static-deltas", deltas.Value())
+	}
+	extra := append(gvariant.Dict(nil), opts.Metadata...)
+	sort.SliceStable(extra, func(i, j int) bool { return extra[i].Key < extra[j].Key })
+	for _, e := range extra {
+		d.Set(e.Key, e.Value)
+	}
+	return nil
+}
+
+func summaryTime() (uint64, error) {
+	s := os.Getenv("SOURCE_DATE_EPOCH")
+	if s == "" {
+		return uint64(time.Now().Unix()), nil
+	}
+	n, err := strconv.ParseUint(s, 10, 63)
+	if err != nil {
+		return 0, fmt.Errorf("SOURCE_DATE_EPOCH is %q, which is not a number of seconds", s)
+	}
+	return n, nil
+}
+
+// Delta is a static delta that is in the repository; From is zero when it needs no commit.
+type Delta struct {
+	From, To object.ID
+	Dir      string // below the repository
+}
+
+// Name returns FROM-TO, or TO.
+func (d Delta) Name() string {
+	if d.From.IsZero() {
+		return d.To.String()
+	}
+	return d.From.String() + "-" + d.To.String()
+}
+
+// Deltas returns the static deltas of the repository, by name.
+func (r *Repo) Deltas() ([]Delta, error) {
+	dirs, err := filepath.Glob(filepath.Join(r.path, "deltas", "??", "*"))
+	if err != nil {
+		return nil, err
+	}
+	var out []Delta
+	for _, dir := range dirs {
+		rel, _ := filepath.Rel(r.path, dir)
+		name := strings.TrimPrefix(filepath.ToSlash(rel), "deltas/")
+		from, to, both := strings.Cut(strings.Replace(name, "/", "", 1), "-")
+		if !both {
+			from, to = "", from
+		}
+		d := Delta{Dir: rel}
+		if d.To, err = deltaID(to); err != nil {
+			continue // not one of ours
+		}
+		if both {
+			if d.From, err = deltaID(from); err != nil {
+				continue
+			}
+		}
+		out = append(out, d)
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].Name() < out[j].Name() })
+	return out, nil
+}
+
+// deltaID reads a checksum in base64 with '_' for '/'.
+func deltaID(s string) (object.ID, error) {
+	var id object.ID
+	b, err := base64.RawStdEncoding.DecodeString(strings.ReplaceAll(s, "_", "/"))
+	if err == nil && len(b) != len(id) {
+		err = errors.New("wrong length")
+	}
+	copy(id[:], b)
+	return id, err
+}
+
+func (r *Repo) deltaDigests() (gvariant.Dict, error) {
+	deltas, err := r.Deltas()
+	if err != nil {
+		return nil, err
+	}
+	var out gvariant.Dict
+	for _, d := range deltas {
+		data, err := readLimited(filepath.Join(r.path, d.Dir, "superblock"))
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading static delta %s: %w", d.Name(), err)
+		}
+		sum := sha256.Sum256(data)
+		out.Set(d.Name(), gvariant.Bytes(sum[:]))
+	}
+	return out, nil
+}
