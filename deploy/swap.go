@@ -62,11 +62,24 @@ func (s *Sysroot) writeDeployments(ctx context.Context, old *State, list []*Depl
 	if err := runSteps(ctx, s, leftoverSteps, c); err != nil {
 		return nil, err
 	}
-	if err := w.run(ctx); err != nil {
+	if err := w.run(ctx); err != nil && w.switched {
+		return w.result, &CleanupError{Err: s.explainSpace(err)}
+	} else if err != nil {
 		return nil, fmt.Errorf("writing the list of deployments: %w", s.explainSpace(err))
 	}
 	return w.result, nil
 }
+
+// CleanupError says that a change took place, but what it made superfluous could
+// not be removed. The next change tries again.
+type CleanupError struct{ Err error }
+
+func (e *CleanupError) Error() string {
+	return "the change is done, but cleaning up behind it was not possible: " + e.Err.Error()
+}
+
+// Unwrap returns the reason.
+func (e *CleanupError) Unwrap() error { return e.Err }
 
 func (w *writer) run(ctx context.Context) error {
 	for _, d := range w.old.Deployments {
