@@ -1,18 +1,20 @@
 // Package treefile reads treefiles: what a tree is composed from and how.
 //
 // It accepts the JSON form, where unknown keys are ignored as Photon's files
-// need it, and the YAML form, where an unknown key is an error. Includes are
-// merged, the including file's values winning. The package reads only the
-// treefile, what it includes and the scripts it names; it fetches nothing.
+// need it, and the YAML form, where an unknown key is an error. Keys may be
+// spelled with "-" or "_". Includes are merged: lists append, the including
+// file's values win. Errors name file, line and key. The package reads only the
+// treefile, what it includes and the files it names; it fetches nothing.
 package treefile
 
 import (
-	"errors"
-	"time"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 )
 
 // Treefile is a treefile with its includes merged and its variables replaced.
-// A nil *bool means that no file set it; the methods give the defaults.
+// A nil *bool means that no file set it; the Want methods give the defaults.
 type Treefile struct {
 	Path string `json:"-"` // the file that Load was given
 	Dir  string `json:"-"` // its directory: where *.repo files are looked for
@@ -20,25 +22,24 @@ type Treefile struct {
 	Edition       string            `json:"edition,omitempty"`
 	Ref           string            `json:"ref,omitempty"`
 	Releasever    string            `json:"releasever,omitempty"`
-	Basearch      string            `json:"basearch,omitempty"`
+	Basearch      string            `json:"basearch,omitempty"` // always set: the machine that is composed for
 	Variables     map[string]string `json:"variables,omitempty"`
 	RepoVars      map[string]string `json:"repovars,omitempty"`
 	Repos         []string          `json:"repos,omitempty"`
-	LockfileRepos []string          `json:"lockfile-repos,omitempty"`
 	Packages      []string          `json:"packages,omitempty"` // with those of the architecture and the bootstrap packages
 	RepoPackages  []RepoPackages    `json:"repo-packages,omitempty"`
 	Exclude       []string          `json:"exclude-packages,omitempty"`
 	Recommends    *bool             `json:"recommends,omitempty"`
 	Documentation *bool             `json:"documentation,omitempty"`
-	InstallLangs  []string          `json:"install-langs,omitempty"`
+	InstallLangs  []string          `json:"install-langs,omitempty"` // nil: all
 	SELinux       *bool             `json:"selinux,omitempty"`
-	BootLocation  string            `json:"boot-location,omitempty"`
+	BootLocation  string            `json:"boot-location,omitempty"` // "new" or "modules"; "" is the edition's
 	InitramfsArgs []string          `json:"initramfs-args,omitempty"`
 	NoInitramfs   *bool             `json:"no-initramfs,omitempty"`
 	Units         []string          `json:"units,omitempty"`
 	DefaultTarget string            `json:"default-target,omitempty"`
 
-	RemoveFiles        []string   `json:"remove-files,omitempty"`
+	RemoveFiles        []string   `json:"remove-files,omitempty"`         // relative to the root of the tree
 	RemoveFromPackages [][]string `json:"remove-from-packages,omitempty"` // package, then regular expressions
 	AddFiles           []AddFile  `json:"add-files,omitempty"`
 	Postprocess        []Script   `json:"postprocess,omitempty"` // inline scripts in order, then postprocess-script
@@ -49,18 +50,19 @@ type Treefile struct {
 	CheckGroups         *Check   `json:"check-groups,omitempty"`
 	IgnoreRemovedUsers  []string `json:"ignore-removed-users,omitempty"`
 	IgnoreRemovedGroups []string `json:"ignore-removed-groups,omitempty"`
+	Sysusers            string   `json:"sysusers,omitempty"` // "", "compose-auto" or "compose-forced"
 
 	VersionPrefix       string         `json:"automatic-version-prefix,omitempty"`
 	VersionSuffix       string         `json:"automatic-version-suffix,omitempty"`
 	MutateOSRelease     string         `json:"mutate-os-release,omitempty"`
 	CommitMetadata      map[string]any `json:"add-commit-metadata,omitempty"`
+	RepoMetadata        string         `json:"repo-metadata,omitempty"` // "", "inline", "detached" or "disabled"
 	TmpIsDir            *bool          `json:"tmp-is-dir,omitempty"`
 	MachineIDCompat     *bool          `json:"machineid-compat,omitempty"`
-	OptUsrlocal         string         `json:"opt-usrlocal,omitempty"`
+	OptUsrlocal         string         `json:"opt-usrlocal,omitempty"` // "", "var" or "root"
 	ReadonlyExecutables *bool          `json:"readonly-executables,omitempty"`
 	GPGKey              string         `json:"gpg-key,omitempty"`
 	RPMDB               string         `json:"rpmdb,omitempty"`
-	Sysusers            string         `json:"sysusers,omitempty"`
 }
 
 // RepoPackages wants packages from one repository.
@@ -69,69 +71,106 @@ type RepoPackages struct {
 	Packages []string `json:"packages"`
 }
 
-// AddFile copies Source, next to the treefile that names it, to Dest in the tree.
+// AddFile copies Source to Dest in the tree.
 type AddFile struct {
-	Source string `json:"-"`      // path on this machine
-	Dest   string `json:"dest"`   // absolute, under /usr or /etc
-	SHA256 string `json:"sha256"` // of Source's content, so that a change changes the input hash
+	Source string // path on this machine
+	Name   string // as the treefile writes it, relative to the treefile
+	Dest   string // relative to the root of the tree, under usr/ or etc/
+	SHA256 string // of the content, so that a change changes the input hash
 }
+
+// MarshalJSON writes the pair that a treefile has.
+func (a AddFile) MarshalJSON() ([]byte, error) { return json.Marshal([]string{a.Name, a.Dest}) }
 
 // Script is a post-processing script, to be run in the tree.
 type Script struct {
-	Name string `json:"name"` // for messages: "postprocess 2 of FILE"
-	Body string `json:"body"` // with its shebang line
+	Name string // for messages: "postprocess script 2 of FILE"
+	Body string // with its shebang line
 }
+
+// MarshalJSON writes the body, as a treefile has it.
+func (s Script) MarshalJSON() ([]byte, error) { return json.Marshal(s.Body) }
 
 // Check says how users or groups are compared with what a host has.
 type Check struct {
-	Type     string            `json:"type"`              // "none", "previous", "file" or "data"
-	Filename string            `json:"-"`                 // path on this machine, for "file"
-	Content  string            `json:"content,omitempty"` // of that file
-	Entries  map[string]string `json:"entries,omitempty"` // for "data": name to "uid[:gid]"
+	Type     string             `json:"type"` // "none", "previous", "file" or "data"
+	Filename string             `json:"filename,omitempty"`
+	Content  string             `json:"-"`                 // of that file, for "file"
+	Entries  map[string][]int64 `json:"entries,omitempty"` // for "data": the uid and perhaps gid, or the gid, by name
 }
 
-// Options change how a treefile is read. The zero value works.
-type Options struct {
-	// Arch is the machine to compose for, as "x86_64"; empty means this one.
-	Arch string
+func or(v *bool, def bool) bool {
+	if v == nil {
+		return def
+	}
+	return *v
 }
-
-// Load reads a treefile and everything it includes.
-func Load(path string) (*Treefile, error) { return LoadWith(path, Options{}) }
-
-// LoadWith is Load with options.
-func LoadWith(path string, opts Options) (*Treefile, error) { return nil, errors.New("loading") }
 
 // WantDocumentation says whether files marked as documentation are installed.
-func (t *Treefile) WantDocumentation() bool { return true }
+func (t *Treefile) WantDocumentation() bool { return or(t.Documentation, true) }
 
 // WantRecommends says whether weak dependencies are installed.
-func (t *Treefile) WantRecommends() bool { return true }
+func (t *Treefile) WantRecommends() bool { return or(t.Recommends, true) }
 
 // WantSELinux says whether files get SELinux labels.
-func (t *Treefile) WantSELinux() bool { return true }
+func (t *Treefile) WantSELinux() bool { return or(t.SELinux, true) }
 
 // WantTmpDir says whether /tmp is a directory instead of a link to sysroot/tmp.
-func (t *Treefile) WantTmpDir() bool { return false }
+func (t *Treefile) WantTmpDir() bool { return or(t.TmpIsDir, t.Edition == "2024") }
 
-// WantMachineIDCompat says whether /etc/machine-id is kept as an empty file.
-func (t *Treefile) WantMachineIDCompat() bool { return true }
+// WantMachineIDCompat says whether /etc/machine-id is an empty file in the tree.
+func (t *Treefile) WantMachineIDCompat() bool { return or(t.MachineIDCompat, true) }
 
 // WantInitramfs says whether an initramfs is made.
-func (t *Treefile) WantInitramfs() bool { return true }
+func (t *Treefile) WantInitramfs() bool { return !or(t.NoInitramfs, false) }
+
+// WantPreservePasswd says whether the previous commit's users keep their ids.
+func (t *Treefile) WantPreservePasswd() bool { return or(t.PreservePasswd, true) }
+
+// KernelInModulesOnly says whether the kernel is only put into
+// /usr/lib/modules, and not also into /usr/lib/ostree-boot.
+func (t *Treefile) KernelInModulesOnly() bool {
+	return t.BootLocation == "modules" || t.BootLocation == "" && t.Edition == "2024"
+}
+
+// JSON is the canonical form, without what does not shape the tree. It is what
+// a tree keeps in /usr/share/rpm-ostree/treefile.json, and can be loaded again.
+func (t *Treefile) JSON() []byte {
+	b, err := json.MarshalIndent(t, "", "  ")
+	if err != nil {
+		// Strings, bools and metadata that came out of a parser always encode.
+		panic(err)
+	}
+	return append(b, '\n')
+}
 
 // InputHash is the SHA-256 over everything in the treefile that shapes the
 // tree, in hex: the material of rpmostree.inputhash, to which compose adds the
-// packages. Comments, order of keys and file names do not count.
-func (t *Treefile) InputHash() string { return "" }
+// packages. Comments, order of keys and where files lie do not count; what is
+// in added files and scripts does.
+func (t *Treefile) InputHash() string {
+	h := sha256.New()
+	h.Write(t.JSON())
+	for _, a := range t.AddFiles {
+		h.Write([]byte(a.SHA256 + "\n"))
+	}
+	for _, c := range []*Check{t.CheckPasswd, t.CheckGroups} {
+		if c != nil {
+			h.Write([]byte(c.Content + "\x00"))
+		}
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
 
-// JSON is the canonical form: what InputHash covers, and what a tree keeps in
-// /usr/share/rpm-ostree/treefile.json.
-func (t *Treefile) JSON() []byte { return nil }
-
-// RepoVariables are the variables of .repo files: releasever, basearch, repovars.
-func (t *Treefile) RepoVariables() map[string]string { return nil }
-
-// NextVersion computes the version of a commit from the previous commit's, or
-// "" when the treefile states no prefix. now is for "<date:%Y%m%d>".
-func (t *Treefile) NextVersion(previous string, now time.Time) (string, error) { return "", nil }
+// RepoVariables are the variables of .repo files: releasever, basearch, arch
+// and repovars.
+func (t *Treefile) RepoVariables() map[string]string {
+	vars := map[string]string{"basearch": t.Basearch, "arch": t.Basearch}
+	if t.Releasever != "" {
+		vars["releasever"] = t.Releasever
+	}
+	for k, v := range t.RepoVars {
+		vars[k] = v
+	}
+	return vars
+}
