@@ -32,3 +32,20 @@ func (v *versionAsked) print(w io.Writer, version string) {
 		fmt.Fprintf(w, "  - %s\n", f)
 	}
 }
+
+// AddVerbose gives every command of a finished tree the option -v, --verbose, which the original tools take everywhere.
+// A verb that has declared either name itself keeps its own (`summary -v` views, `status -v` says more).
+func AddVerbose(c *cobra.Command) {
+	const name, short, usage = "verbose", "v", "Print debug information during command processing"
+	f := c.Flags()
+	switch {
+	case f.Lookup(name) != nil:
+	case f.ShorthandLookup(short) != nil:
+		f.Bool(name, false, usage)
+	default:
+		f.BoolP(name, short, false, usage)
+	}
+	for _, child := range c.Commands() {
+		AddVerbose(child)
+	}
+}

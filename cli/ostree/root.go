@@ -23,10 +23,10 @@ func New(env *cli.Env) *cobra.Command {
 		Short: "Keep versions of whole file system trees, and boot them",
 	}
 	cli.AddVersion(root, "libostree", "photree", "release")
-	root.PersistentFlags().BoolP("verbose", "v", false, "Print debug information during command processing")
 	for _, construct := range constructors {
 		root.AddCommand(construct(env))
 	}
 	root.AddCommand(newAdmin(env))
+	cli.AddVerbose(root)
 	return root
 }

@@ -28,7 +28,7 @@ func (s *localSource) summary(context.Context) (*Summary, error) {
 	sum := &Summary{}
 	for _, ref := range refs {
 		if ref.Remote == "" && ref.Collection == "" {
-			sum.Refs = append(sum.Refs, SummaryRef{Name: ref.Name, Commit: ref.ID})
+			sum.Refs = append(sum.Refs, repo.SummaryRef{Name: ref.Name, ID: ref.ID})
 		}
 	}
 	return sum, nil

@@ -71,8 +71,8 @@ func resolveOne(ctx context.Context, src source, keys *verifier, summary *Summar
 		return want{ref: ref, commit: id}, nil
 	}
 	if summary != nil {
-		if id, ok := summary.Ref(name); ok {
-			return want{ref: name, commit: id}, nil
+		if ref, ok := summary.Find(name); ok {
+			return want{ref: name, commit: ref.ID}, nil
 		}
 		// A ref that is newer than the summary is on the server all the same; but only a signed summary may be believed
 		// where the remote asks for that.

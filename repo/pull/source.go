@@ -93,7 +93,7 @@ func (s *httpSource) summary(ctx context.Context) (*Summary, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ParseSummary(data)
+	return parseSummary(data)
 }
 
 func (s *httpSource) summarySignatures(ctx context.Context) (gvariant.Dict, []byte, error) {

@@ -115,17 +115,9 @@ func (v *verifier) loadRing(path string) error {
 	if len(data) == 0 {
 		return nil
 	}
-	ring, err := ReadKeys(data)
+	ring, err := readKeys(data)
 	v.ring = append(v.ring, ring...)
 	return err
-}
-
-// ReadKeys reads OpenPGP public keys, armoured or not.
-func ReadKeys(data []byte) (openpgp.EntityList, error) {
-	if bytes.HasPrefix(bytes.TrimSpace(data), []byte("-----BEGIN")) {
-		return openpgp.ReadArmoredKeyRing(bytes.NewReader(data))
-	}
-	return openpgp.ReadKeyRing(bytes.NewReader(data))
 }
 
 // loadKeys reads ed25519 keys: those of the remote or, if it names none, those of the system less the revoked ones.

@@ -1,0 +1,409 @@
+package ostree
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"photree/cli"
+	"photree/internal/gvariant"
+	"photree/repo"
+	"photree/repo/object"
+	"photree/repo/tree"
+
+	"github.com/spf13/cobra"
+)
+
+func init() { register(newCommit) }
+
+type commitOptions struct {
+	branch, base, subject, body, bodyFile, parent, timestamp string
+	trees, metaStrings, metas, keep, detached, binds         []string
+	editor, orphan, noBindings, canonical, bootable          bool
+	roExecutables, noXattrs, speedup, devino                 bool
+	skipUnchanged, consume, table, json                      bool
+	statOverride, skipList, fsync                            string
+	uid, gid                                                 int
+}
+
+func newCommit(env *cli.Env) *cobra.Command {
+	var o commitOptions
+	c := &cobra.Command{Use: "commit [PATH]", Short: "Commit a new revision", Args: need(0, 1, "")}
+	at := addRepo(c)
+	f := c.Flags()
+	f.StringVar(&o.parent, "parent", "", "Parent `COMMIT` checksum, or \"none\"")
+	f.StringVarP(&o.subject, "subject", "s", "", "One line `SUBJECT`")
+	f.StringVarP(&o.body, "body", "m", "", "Full description `BODY`")
+	f.StringVarP(&o.bodyFile, "body-file", "F", "", "Commit message from `FILE` path")
+	f.BoolVarP(&o.editor, "editor", "e", false, "Use an editor to write the commit message")
+	f.StringVarP(&o.branch, "branch", "b", "", "Set `BRANCH` to the commit")
+	f.BoolVar(&o.orphan, "orphan", false, "Create a commit without writing a ref")
+	f.BoolVar(&o.noBindings, "no-bindings", false, "Do not write any ref bindings")
+	f.StringArrayVar(&o.binds, "bind-ref", nil, "Add `BRANCH` to ref binding commit metadata")
+	f.StringArrayVar(&o.trees, "tree", nil, "Overlay the tree `dir=PATH` or ref=COMMIT")
+	f.StringVar(&o.base, "base", "", "Start from the given commit `REV` as a base (no modifiers apply)")
+	f.StringArrayVar(&o.metaStrings, "add-metadata-string", nil, "Add a `KEY=VALUE` pair to metadata")
+	f.StringArrayVar(&o.metas, "add-metadata", nil, "Add a `KEY=VALUE` pair to metadata, where VALUE is in GVariant text format")
+	f.StringArrayVar(&o.keep, "keep-metadata", nil, "Keep metadata `KEY` and its associated value from parent")
+	f.StringArrayVar(&o.detached, "add-detached-metadata-string", nil, "Add a `KEY=VALUE` pair to detached metadata")
+	f.IntVar(&o.uid, "owner-uid", -1, "Set file ownership user `UID`")
+	f.IntVar(&o.gid, "owner-gid", -1, "Set file ownership group `GID`")
+	f.BoolVar(&o.canonical, "canonical-permissions", false, "Canonicalize permissions in the same way bare-user does for hardlinked files")
+	f.BoolVar(&o.bootable, "bootable", false, "Flag this commit as a bootable OSTree (e.g. contains a Linux kernel)")
+	f.BoolVar(&o.roExecutables, "mode-ro-executables", false, "Ensure executable files are not writable")
+	f.BoolVar(&o.noXattrs, "no-xattrs", false, "Do not import extended attributes")
+	f.BoolVar(&o.speedup, "link-checkout-speedup", false, "Optimize for commits of trees composed of hardlinks into the repository")
+	f.BoolVarP(&o.devino, "devino-canonical", "I", false, "Assume hardlinked objects are unmodified.  Implies --link-checkout-speedup")
+	f.BoolVar(&o.skipUnchanged, "skip-if-unchanged", false, "If the contents are unchanged from previous commit, do nothing")
+	f.StringVar(&o.statOverride, "statoverride", "", "`FILE` containing list of modifications to make to permissions")
+	f.StringVar(&o.skipList, "skip-list", "", "`FILE` containing list of files to skip")
+	f.BoolVar(&o.consume, "consume", false, "Consume (delete) content after commit (for local directories)")
+	f.BoolVar(&o.table, "table-output", false, "Output more information in a KEY: VALUE format")
+	f.StringVar(&o.fsync, "fsync", "", "Ignored: `POLICY`; one flush is always done")
+	f.StringVar(&o.timestamp, "timestamp", "", "Override the `TIMESTAMP` of the commit")
+	cli.AddJSON(c, &o.json)
+	c.RunE = withRepo(env, at, func(r *repo.Repo, args []string) error { return runCommit(env, r, o, args) })
+	return c
+}
+
+func runCommit(env *cli.Env, r *repo.Repo, o commitOptions, args []string) error {
+	if o.branch == "" && !o.orphan {
+		return errors.New("A branch must be specified with --branch, or use --orphan")
+	}
+	trees, err := o.sources(args)
+	if err != nil {
+		return err
+	}
+	opts, err := o.library(env, r, trees)
+	if err != nil {
+		return err
+	}
+	txn, err := r.Begin(env.Ctx)
+	if err != nil {
+		return err
+	}
+	defer txn.Abort()
+	root, meta, err := writeTrees(env.Ctx, txn, trees, opts.Write)
+	if err != nil {
+		return err
+	}
+	id, err := tree.WriteCommit(txn, root, meta, opts)
+	if err != nil {
+		return err
+	}
+	if err := txn.Commit(); err != nil {
+		return err
+	}
+	if err := o.consumeTrees(trees); err != nil {
+		return err
+	}
+	t := txn.Stats()
+	switch {
+	case o.json:
+		return cli.PrintJSON(env.Stdout, map[string]any{"commit": id, "metadataTotal": t.MetadataTotal, "metadataWritten": t.MetadataWritten,
+			"contentTotal": t.ContentTotal, "contentWritten": t.ContentWritten, "contentBytes": t.ContentBytes})
+	case o.table:
+		fmt.Fprintf(env.Stdout, "Commit: %s\nMetadata Total: %d\nMetadata Written: %d\nContent Total: %d\nContent Written: %d\nContent Bytes Written: %d\n",
+			id, t.MetadataTotal, t.MetadataWritten, t.ContentTotal, t.ContentWritten, t.ContentBytes)
+	default:
+		fmt.Fprintln(env.Stdout, id)
+	}
+	return nil
+}
+
+// consumeTrees removes the directories that are committed now.
+func (o *commitOptions) consumeTrees(trees []treeSource) error {
+	if !o.consume {
+		return nil
+	}
+	for _, t := range trees {
+		if t.dir == "" {
+			continue
+		}
+		entries, err := os.ReadDir(t.dir)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if err := os.RemoveAll(filepath.Join(t.dir, e.Name())); err != nil {
+				return fmt.Errorf("consuming %s: %w", t.dir, err)
+			}
+		}
+		if err := os.Remove(t.dir); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.EBUSY) {
+			return fmt.Errorf("consuming %s: %w", t.dir, err)
+		}
+	}
+	return nil
+}
+
+// library turns the options into those of tree.Commit.
+func (o *commitOptions) library(env *cli.Env, r *repo.Repo, trees []treeSource) (tree.CommitOptions, error) {
+	opts := tree.CommitOptions{
+		Ref: o.branch, Subject: o.subject, Body: o.body, BindRefs: o.binds, NoBindings: o.noBindings, SkipUnchanged: o.skipUnchanged,
+		Write: tree.WriteOptions{
+			CanonicalPermissions: o.canonical, NoXattrs: o.noXattrs, LinkCheckoutSpeedup: o.speedup || o.devino,
+		},
+	}
+	if o.uid >= 0 {
+		uid := uint32(o.uid)
+		opts.Write.OwnerUID = &uid
+	}
+	if o.gid >= 0 {
+		gid := uint32(o.gid)
+		opts.Write.OwnerGID = &gid
+	}
+	var err error
+	if opts.Parent, err = o.findParent(r); err != nil {
+		return opts, err
+	}
+	if err := o.message(env, &opts); err != nil {
+		return opts, err
+	}
+	if opts.Metadata, err = o.metadata(r, opts.Parent); err != nil {
+		return opts, err
+	}
+	if o.bootable {
+		kernel, err := kernelVersion(trees)
+		if err != nil {
+			return opts, err
+		}
+		opts.Metadata.Set("ostree.bootable", gvariant.Bool(true))
+		opts.Metadata.Set("ostree.linux", gvariant.String(kernel))
+	}
+	for _, kv := range o.detached {
+		key, value, ok := strings.Cut(kv, "=")
+		if !ok {
+			return opts, fmt.Errorf("Missing '=' in KEY=VALUE metadata '%s'", kv)
+		}
+		opts.Detached.Set(key, gvariant.String(value))
+	}
+	if o.timestamp != "" {
+		if opts.Timestamp, err = parseDate(o.timestamp, time.Now()); err != nil {
+			return opts, err
+		}
+	}
+	return opts, o.filters(&opts.Write)
+}
+
+func (o *commitOptions) findParent(r *repo.Repo) (*object.ID, error) {
+	switch o.parent {
+	case "":
+		return nil, nil
+	case "none":
+		return &object.ID{}, nil
+	}
+	id, err := r.ResolveRev(o.parent)
+	return &id, err
+}
+
+// message reads the commit message from a file or an editor.
+func (o *commitOptions) message(env *cli.Env, opts *tree.CommitOptions) error {
+	if o.bodyFile != "" {
+		data, err := os.ReadFile(o.bodyFile)
+		if err != nil {
+			return err
+		}
+		opts.Body = string(data)
+	}
+	if !o.editor {
+		return nil
+	}
+	text, err := edit(env, o.branch)
+	if err != nil {
+		return err
+	}
+	opts.Subject, opts.Body, _ = strings.Cut(text, "\n")
+	opts.Body = strings.TrimSpace(opts.Body)
+	if opts.Subject == "" {
+		return errors.New("Aborting commit due to empty commit subject.")
+	}
+	return nil
+}
+
+// edit lets the user write a message; lines that begin with # are dropped.
+func edit(env *cli.Env, branch string) (string, error) {
+	editor := "vi"
+	for _, name := range []string{"EDITOR", "VISUAL", "OSTREE_EDITOR"} { // the last that is set counts
+		if v := env.Environ(name); v != "" {
+			editor = v
+		}
+	}
+	f, err := os.CreateTemp("", "commit-message-")
+	if err != nil {
+		return "", err
+	}
+	defer os.Remove(f.Name())
+	fmt.Fprintf(f, "\n# Please enter the commit message for your changes. The first line will\n# become the subject, and the remainder the body. Lines starting\n# with '#' will be ignored, and an empty message aborts the commit.\n#\n# Branch: %s\n", branch)
+	if err := f.Close(); err != nil {
+		return "", err
+	}
+	cmd := exec.CommandContext(env.Ctx, "/bin/sh", "-c", editor+" \"$1\"", editor, f.Name())
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = env.Stdin, env.Stdout, env.Stderr
+	if err := cmd.Run(); err != nil {
+		return "", fmt.Errorf("running the editor %s: %w", editor, err)
+	}
+	data, err := os.ReadFile(f.Name())
+	if err != nil {
+		return "", err
+	}
+	var kept []string
+	for line := range strings.SplitSeq(string(data), "\n") {
+		if !strings.HasPrefix(line, "#") {
+			kept = append(kept, strings.TrimRight(line, " \t"))
+		}
+	}
+	return strings.TrimSpace(strings.Join(kept, "\n")), nil
+}
+
+// metadata gathers the keys of the commit in the order that ostree writes them.
+func (o *commitOptions) metadata(r *repo.Repo, parent *object.ID) (gvariant.Dict, error) {
+	var d gvariant.Dict
+	if len(o.keep) > 0 {
+		from := o.branch
+		if parent != nil {
+			from = parent.String()
+		}
+		id, err := r.ResolveRev(from)
+		if err != nil {
+			return nil, err
+		}
+		commit, err := r.LoadCommit(id)
+		if err != nil {
+			return nil, err
+		}
+		for _, key := range o.keep {
+			v, ok := commit.Metadata.Get(key)
+			if !ok {
+				return nil, fmt.Errorf("Missing metadata key '%s' from commit '%s'", key, id)
+			}
+			d.Set(key, unwrap(v))
+		}
+	}
+	for _, kv := range o.metas {
+		key, text, ok := strings.Cut(kv, "=")
+		if !ok {
+			return nil, fmt.Errorf("Missing '=' in KEY=VALUE metadata '%s'", kv)
+		}
+		v, err := parseText(text)
+		if err != nil {
+			return nil, fmt.Errorf("Parsing %s: %w", kv, err)
+		}
+		d.Set(key, v)
+	}
+	for _, kv := range o.metaStrings {
+		key, value, ok := strings.Cut(kv, "=")
+		if !ok {
+			return nil, fmt.Errorf("Missing '=' in KEY=VALUE metadata '%s'", kv)
+		}
+		d.Set(key, gvariant.String(value))
+	}
+	return d, nil
+}
+
+// kernelVersion finds the one kernel of a tree.
+func kernelVersion(trees []treeSource) (string, error) {
+	dir := trees[0].dir
+	if dir == "" {
+		return "", errors.New("--bootable: the first tree must be a directory")
+	}
+	entries, err := os.ReadDir(dir + "/usr/lib/modules")
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	var found []string
+	for _, e := range entries {
+		if _, err := os.Stat(dir + "/usr/lib/modules/" + e.Name() + "/vmlinuz"); err == nil {
+			found = append(found, e.Name())
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return "", fmt.Errorf("--bootable: %s has no kernel: no usr/lib/modules/*/vmlinuz", dir)
+	}
+	return "", fmt.Errorf("--bootable: %s has more than one kernel: %s", dir, strings.Join(found, ", "))
+}
+
+// filters reads the lists of what is skipped and of modes that are changed.
+func (o *commitOptions) filters(w *tree.WriteOptions) error {
+	if o.skipList != "" {
+		skip := map[string]bool{}
+		lines, err := readLines(o.skipList)
+		if err != nil {
+			return err
+		}
+		for _, line := range lines {
+			skip[line] = true
+		}
+		w.Filter = func(path string, _ uint32) bool { return !skip[path] }
+	}
+	overrides, err := o.readOverrides()
+	if err != nil {
+		return err
+	}
+	if len(overrides) == 0 && !o.roExecutables {
+		return nil
+	}
+	w.Modify = func(path string, info *object.FileInfo) {
+		if o.roExecutables && info.IsRegular() && info.Mode&0o111 != 0 {
+			info.Mode &^= 0o222
+		}
+		if change, ok := overrides[path]; ok {
+			info.Mode = change(info.Mode)
+		}
+	}
+	return nil
+}
+
+var overrideLine = regexp.MustCompile(`^(=?)([0-9]+) (/.*)$`)
+
+// readOverrides reads lines of `=MODE PATH`, which sets a mode, and `MODE PATH`, which adds bits. MODE is decimal.
+func (o *commitOptions) readOverrides() (map[string]func(uint32) uint32, error) {
+	if o.statOverride == "" {
+		return nil, nil
+	}
+	lines, err := readLines(o.statOverride)
+	if err != nil {
+		return nil, err
+	}
+	overrides := map[string]func(uint32) uint32{}
+	for _, line := range lines {
+		m := overrideLine.FindStringSubmatch(line)
+		if m == nil {
+			return nil, fmt.Errorf("Malformed statoverride file: %q is not of the form [=]MODE /PATH", line)
+		}
+		n, err := strconv.ParseUint(m[2], 10, 16)
+		if err != nil || n > 0o7777 {
+			return nil, fmt.Errorf("Malformed statoverride file: %s is not a mode in decimal", m[2])
+		}
+		bits := uint32(n)
+		if m[1] == "=" {
+			overrides[m[3]] = func(mode uint32) uint32 { return mode&object.ModeType | bits }
+		} else {
+			overrides[m[3]] = func(mode uint32) uint32 { return mode | bits }
+		}
+	}
+	return overrides, nil
+}
+
+func readLines(path string) ([]string, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var lines []string
+	for line := range strings.SplitSeq(string(data), "\n") {
+		if line = strings.TrimRight(line, "\r"); line != "" {
+			lines = append(lines, line)
+		}
+	}
+	return lines, nil
+}
