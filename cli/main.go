@@ -97,13 +97,13 @@ func missingVerb(c *cobra.Command, args []string) error {
 	}
 	switch {
 	case len(args) == 0 && group == "":
-		return errors.New("No command specified")
+		return Fail("No command specified")
 	case len(args) == 0:
-		return fmt.Errorf("No %q subcommand specified", group)
+		return Fail("No %q subcommand specified", group)
 	case group == "":
-		return fmt.Errorf("Unknown command '%s'", args[0])
+		return Fail("Unknown command '%s'", args[0])
 	default:
-		return fmt.Errorf("Unknown %q subcommand '%s'", group, args[0])
+		return Fail("Unknown %q subcommand '%s'", group, args[0])
 	}
 }
 
@@ -118,16 +118,16 @@ func optionError(err error) error {
 	switch {
 	case errors.As(err, &unknown):
 		if group := unknown.GetSpecifiedShortnames(); group != "" {
-			return fmt.Errorf("Unknown option -%s", group)
+			return Fail("Unknown option -%s", group)
 		}
-		return fmt.Errorf("Unknown option --%s", unknown.GetSpecifiedName())
+		return Fail("Unknown option --%s", unknown.GetSpecifiedName())
 	case errors.As(err, &missing):
 		if missing.GetSpecifiedShortnames() != "" {
-			return fmt.Errorf("Missing argument for -%s", missing.GetSpecifiedName())
+			return Fail("Missing argument for -%s", missing.GetSpecifiedName())
 		}
-		return fmt.Errorf("Missing argument for --%s", missing.GetSpecifiedName())
+		return Fail("Missing argument for --%s", missing.GetSpecifiedName())
 	case errors.As(err, &invalid):
-		return fmt.Errorf("Cannot parse value '%s' for --%s", invalid.GetValue(), invalid.GetFlag().Name)
+		return Fail("Cannot parse value '%s' for --%s", invalid.GetValue(), invalid.GetFlag().Name)
 	}
 	return err
 }
@@ -193,3 +193,7 @@ func takesNext(c *cobra.Command, arg string) bool {
 	}
 	return f != nil && f.NoOptDefVal == ""
 }
+
+// Fail makes an error in the words of the original tools, which begin with a capital letter: people and scripts look
+// for them. An error of our own begins with a small one and is made with fmt.Errorf.
+func Fail(format string, args ...any) error { return fmt.Errorf(format, args...) }

@@ -83,11 +83,11 @@ func (o *checkoutOptions) finish() error {
 	}
 	switch {
 	case chosen > 1:
-		return errors.New("Cannot specify more than one of --union, --union-add and --union-identical")
+		return cli.Fail("Cannot specify more than one of --union, --union-add and --union-identical")
 	case o.unionIdentical && !o.RequireHardlinks:
 		return errors.New("--union-identical requires --require-hardlinks")
 	case o.RequireHardlinks && o.ForceCopy:
-		return errors.New("Cannot specify both --require-hardlinks and --force-copy")
+		return cli.Fail("Cannot specify both --require-hardlinks and --force-copy")
 	}
 	if o.skipList == "" {
 		return nil
@@ -141,7 +141,7 @@ func checkoutMany(env *cli.Env, r *repo.Repo, o checkoutOptions, args []string) 
 	}
 	fields := strings.Split(string(bytes.TrimSuffix(data, []byte{0})), "\x00")
 	if len(fields)%2 != 0 {
-		return errors.New("the list of checkouts ends within a pair: it is COMMIT NUL PATH NUL ...")
+		return errors.New("the list of checkouts ends within a pair: it is COMMIT NUL PATH NUL, and so on")
 	}
 	if o.Union == tree.UnionNone {
 		o.Union = tree.UnionFiles

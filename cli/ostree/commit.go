@@ -75,7 +75,7 @@ func newCommit(env *cli.Env) *cobra.Command {
 
 func runCommit(env *cli.Env, r *repo.Repo, o commitOptions, args []string) error {
 	if o.branch == "" && !o.orphan {
-		return errors.New("A branch must be specified with --branch, or use --orphan")
+		return cli.Fail("A branch must be specified with --branch, or use --orphan")
 	}
 	trees, err := o.sources(args)
 	if err != nil {
@@ -180,7 +180,7 @@ func (o *commitOptions) library(env *cli.Env, r *repo.Repo, trees []treeSource) 
 	for _, kv := range o.detached {
 		key, value, ok := strings.Cut(kv, "=")
 		if !ok {
-			return opts, fmt.Errorf("Missing '=' in KEY=VALUE metadata '%s'", kv)
+			return opts, cli.Fail("Missing '=' in KEY=VALUE metadata '%s'", kv)
 		}
 		opts.Detached.Set(key, gvariant.String(value))
 	}
@@ -222,7 +222,7 @@ func (o *commitOptions) message(env *cli.Env, opts *tree.CommitOptions) error {
 	opts.Subject, opts.Body, _ = strings.Cut(text, "\n")
 	opts.Body = strings.TrimSpace(opts.Body)
 	if opts.Subject == "" {
-		return errors.New("Aborting commit due to empty commit subject.")
+		return cli.Fail("Aborting commit due to empty commit subject.")
 	}
 	return nil
 }
@@ -281,7 +281,7 @@ func (o *commitOptions) metadata(r *repo.Repo, parent *object.ID) (gvariant.Dict
 		for _, key := range o.keep {
 			v, ok := commit.Metadata.Get(key)
 			if !ok {
-				return nil, fmt.Errorf("Missing metadata key '%s' from commit '%s'", key, id)
+				return nil, cli.Fail("Missing metadata key '%s' from commit '%s'", key, id)
 			}
 			d.Set(key, unwrap(v))
 		}
@@ -289,18 +289,18 @@ func (o *commitOptions) metadata(r *repo.Repo, parent *object.ID) (gvariant.Dict
 	for _, kv := range o.metas {
 		key, text, ok := strings.Cut(kv, "=")
 		if !ok {
-			return nil, fmt.Errorf("Missing '=' in KEY=VALUE metadata '%s'", kv)
+			return nil, cli.Fail("Missing '=' in KEY=VALUE metadata '%s'", kv)
 		}
 		v, err := parseText(text)
 		if err != nil {
-			return nil, fmt.Errorf("Parsing %s: %w", kv, err)
+			return nil, cli.Fail("Parsing %s: %w", kv, err)
 		}
 		d.Set(key, v)
 	}
 	for _, kv := range o.metaStrings {
 		key, value, ok := strings.Cut(kv, "=")
 		if !ok {
-			return nil, fmt.Errorf("Missing '=' in KEY=VALUE metadata '%s'", kv)
+			return nil, cli.Fail("Missing '=' in KEY=VALUE metadata '%s'", kv)
 		}
 		d.Set(key, gvariant.String(value))
 	}
@@ -378,11 +378,11 @@ func (o *commitOptions) readOverrides() (map[string]func(uint32) uint32, error) 
 	for _, line := range lines {
 		m := overrideLine.FindStringSubmatch(line)
 		if m == nil {
-			return nil, fmt.Errorf("Malformed statoverride file: %q is not of the form [=]MODE /PATH", line)
+			return nil, cli.Fail("Malformed statoverride file: %q is not of the form [=]MODE /PATH", line)
 		}
 		n, err := strconv.ParseUint(m[2], 10, 16)
 		if err != nil || n > 0o7777 {
-			return nil, fmt.Errorf("Malformed statoverride file: %s is not a mode in decimal", m[2])
+			return nil, cli.Fail("Malformed statoverride file: %s is not a mode in decimal", m[2])
 		}
 		bits := uint32(n)
 		if m[1] == "=" {

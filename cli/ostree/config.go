@@ -1,7 +1,6 @@
 package ostree
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -28,20 +27,20 @@ func config(env *cli.Env, r *repo.Repo, group, op string, args []string) error {
 	want, ok := operands[op]
 	switch {
 	case !ok:
-		return fmt.Errorf("Unknown operation %s", op)
+		return cli.Fail("Unknown operation %s", op)
 	case len(args) == 0:
-		return errors.New("KEY must be specified")
+		return cli.Fail("KEY must be specified")
 	case len(args) < want:
-		return errors.New("GROUP name or VALUE must be specified")
+		return cli.Fail("GROUP name or VALUE must be specified")
 	case len(args) > want:
-		return fmt.Errorf("Too many arguments given for %s", op)
+		return cli.Fail("Too many arguments given for %s", op)
 	}
 	key := args[0]
 	if group == "" {
 		// The name of a group may hold dots (a remote's does), that of a key may not.
 		i := strings.LastIndexByte(key, '.')
 		if i < 1 {
-			return errors.New("Key must be of the form \"sectionname.keyname\"")
+			return cli.Fail("Key must be of the form \"sectionname.keyname\"")
 		}
 		group, key = key[:i], key[i+1:]
 	}
@@ -49,11 +48,11 @@ func config(env *cli.Env, r *repo.Repo, group, op string, args []string) error {
 	switch op {
 	case "get":
 		if !conf.Has(group) {
-			return fmt.Errorf("Key file does not have group “%s”", group)
+			return cli.Fail("Key file does not have group “%s”", group)
 		}
 		value, ok := conf.Get(group, key)
 		if !ok {
-			return fmt.Errorf("Key file does not have key “%s” in group “%s”", key, group)
+			return cli.Fail("Key file does not have key “%s” in group “%s”", key, group)
 		}
 		fmt.Fprintln(env.Stdout, value)
 		return nil

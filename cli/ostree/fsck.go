@@ -1,7 +1,6 @@
 package ostree
 
 import (
-	"errors"
 	"fmt"
 
 	"photree/cli"
@@ -79,7 +78,7 @@ func fsck(env *cli.Env, r *repo.Repo, o fsckOptions) error {
 		say("%d partial commits not verified\n", res.Partial)
 	}
 	if len(res.Problems) > 0 {
-		return errors.New("Repository corruption encountered")
+		return cli.Fail("Repository corruption encountered")
 	}
 	say("object fsck of %d commits completed successfully - no errors found.\n", res.Commits)
 	return nil
@@ -98,7 +97,7 @@ func checkBindings(r *repo.Repo, back bool) error {
 		}
 		commit, err := r.LoadCommit(ref.ID)
 		if err != nil {
-			return fmt.Errorf("Loading commit for ref %s: %w", ref, err)
+			return cli.Fail("Loading commit for ref %s: %w", ref, err)
 		}
 		v, ok := commit.Metadata.Get("ostree.ref-binding")
 		if !ok {
@@ -109,11 +108,11 @@ func checkBindings(r *repo.Repo, back bool) error {
 		for _, name := range bound {
 			found = found || name == ref.Name
 			if _, err := r.ResolveRev(name); back && err != nil {
-				return fmt.Errorf("Commit %s is bound to ref %s, which is not here: %w", ref.ID, name, err)
+				return cli.Fail("Commit %s is bound to ref %s, which is not here: %w", ref.ID, name, err)
 			}
 		}
 		if !found {
-			return fmt.Errorf("Commit %s: Commit has no requested ref ‘%s’ in ref binding metadata (%q)", ref.ID, ref.Name, bound)
+			return cli.Fail("Commit %s: Commit has no requested ref ‘%s’ in ref binding metadata (%q)", ref.ID, ref.Name, bound)
 		}
 	}
 	return nil

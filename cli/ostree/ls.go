@@ -89,7 +89,7 @@ func list(env *cli.Env, r *repo.Repo, o lsOptions, rev string, paths []string) e
 
 func lookupError(p string, err error) error {
 	if errors.Is(err, repo.ErrNotFound) {
-		return fmt.Errorf("Inspecting path '%s': No such file or directory: %s", p, p)
+		return cli.Fail("Inspecting path '%s': No such file or directory: %s", p, p)
 	}
 	return err
 }

@@ -2,10 +2,10 @@ package ostree
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 
+	"photree/cli"
 	"photree/repo"
 	"photree/repo/object"
 	"photree/repo/tree"
@@ -24,13 +24,13 @@ func (o *commitOptions) sources(args []string) ([]treeSource, error) {
 		kind, value, ok := strings.Cut(t, "=")
 		switch {
 		case !ok:
-			return nil, errors.New("Missing type in tree specification")
+			return nil, cli.Fail("Missing type in tree specification")
 		case kind == "dir":
 			trees = append(trees, treeSource{dir: value})
 		case kind == "ref":
 			trees = append(trees, treeSource{rev: value})
 		default:
-			return nil, fmt.Errorf("Unknown tree type %s: use dir=PATH or ref=COMMIT", kind)
+			return nil, cli.Fail("Unknown tree type %s: use dir=PATH or ref=COMMIT", kind)
 		}
 	}
 	switch {

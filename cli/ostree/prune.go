@@ -1,7 +1,6 @@
 package ostree
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -40,7 +39,7 @@ func prune(env *cli.Env, r *repo.Repo, o pruneOptions) error {
 	opts := repo.PruneOptions{RefsOnly: o.refsOnly, Depth: o.depth, DryRun: o.noPrune}
 	if o.deleteCommit != "" {
 		if o.noPrune {
-			return errors.New("Cannot specify both --delete-commit and --no-prune")
+			return cli.Fail("Cannot specify both --delete-commit and --no-prune")
 		}
 		id, err := r.ResolveRev(o.deleteCommit)
 		if err != nil {
@@ -96,7 +95,7 @@ func parseDate(text string, now time.Time) (time.Time, error) {
 	if t, ok := ago(strings.Fields(strings.ToLower(text)), now); ok {
 		return t, nil
 	}
-	return time.Time{}, fmt.Errorf("Could not parse '%s'", text)
+	return time.Time{}, cli.Fail("Could not parse '%s'", text)
 }
 
 // ago reads "3 days ago", "-3 days", "yesterday", "now".

@@ -109,7 +109,7 @@ func (o *pullOptions) finish() error {
 	for _, h := range o.headers {
 		name, value, ok := strings.Cut(h, "=")
 		if !ok {
-			return fmt.Errorf("Missing '=' in --http-header '%s'", h)
+			return cli.Fail("Missing '=' in --http-header '%s'", h)
 		}
 		if o.Header == nil {
 			o.Header = http.Header{}

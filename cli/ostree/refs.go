@@ -157,7 +157,7 @@ func createRef(env *cli.Env, r *repo.Repo, o refsOptions, from string) error {
 
 func deleteRefs(env *cli.Env, r *repo.Repo, prefix string) error {
 	if prefix == "" {
-		return errors.New("At least one PREFIX is required when deleting refs")
+		return cli.Fail("At least one PREFIX is required when deleting refs")
 	}
 	matches, err := matchRefs(r, prefix)
 	if err != nil {
@@ -191,7 +191,7 @@ func refuseAliased(r *repo.Repo, going []repo.Ref, ref repo.Ref) error {
 			stays = stays && g.String() != other.String()
 		}
 		if stays {
-			return fmt.Errorf("Ref '%s' has an active alias: '%s'", ref.Name, other.Name)
+			return cli.Fail("Ref '%s' has an active alias: '%s'", ref.Name, other.Name)
 		}
 	}
 	return nil
@@ -245,9 +245,9 @@ func printSingle(env *cli.Env, r *repo.Repo) error {
 	case err != nil:
 		return err
 	case len(commits) == 0:
-		return errors.New("No commit objects found")
+		return cli.Fail("No commit objects found")
 	case len(commits) > 1:
-		return errors.New("Multiple commit objects found")
+		return cli.Fail("Multiple commit objects found")
 	}
 	fmt.Fprintln(env.Stdout, commits[0].ID)
 	return nil

@@ -29,9 +29,9 @@ func newRemote(env *cli.Env) *cobra.Command {
 }
 
 type remoteAddOptions struct {
-	set, signVerify, keys                      []string
-	noGPG, noSign, ifNotExists, force          bool
-	contentURL, collection, sysroot, repo, url string
+	set, signVerify, keys                 []string
+	noGPG, noSign, ifNotExists, force     bool
+	contentURL, collection, sysroot, repo string
 }
 
 func newRemoteAdd(env *cli.Env) *cobra.Command {
@@ -84,7 +84,7 @@ func (o *remoteAddOptions) remote(args []string) (repo.Remote, error) {
 	for _, kv := range o.set {
 		key, value, ok := strings.Cut(kv, "=")
 		if !ok || key == "" {
-			return rem, fmt.Errorf("Missing '=' in KEY=VALUE for --set: '%s'", kv)
+			return rem, cli.Fail("Missing '=' in KEY=VALUE for --set: '%s'", kv)
 		}
 		add(key, value)
 	}
@@ -99,10 +99,10 @@ func (o *remoteAddOptions) remote(args []string) (repo.Remote, error) {
 		how, value, ok := strings.Cut(where, ":")
 		key := map[string]string{"inline": "key", "file": "file"}[how]
 		if !ok || key == "" {
-			return rem, fmt.Errorf("Invalid --sign-verify '%s': use KEYTYPE=inline:PUBKEY or KEYTYPE=file:/path/to/key", s)
+			return rem, cli.Fail("Invalid --sign-verify '%s': use KEYTYPE=inline:PUBKEY or KEYTYPE=file:/path/to/key", s)
 		}
 		if kind != "ed25519" {
-			return rem, fmt.Errorf("Invalid --sign-verify '%s': the only type of key is ed25519", s)
+			return rem, cli.Fail("Invalid --sign-verify '%s': the only type of key is ed25519", s)
 		}
 		add("verification-"+kind+"-"+key, value)
 		add("sign-verify", kind)
@@ -127,7 +127,7 @@ func addRemote(env *cli.Env, o remoteAddOptions, rem repo.Remote) error {
 		if old.File != "" {
 			where = old.File
 		}
-		return fmt.Errorf("Remote configuration for \"%s\" already exists: (in %s)", rem.Name, where)
+		return cli.Fail("Remote configuration for \"%s\" already exists: (in %s)", rem.Name, where)
 	} else if err != nil && !errors.Is(err, repo.ErrNotFound) {
 		return err
 	} else if err == nil && o.force {
@@ -344,7 +344,7 @@ func remoteSummary(env *cli.Env, r *repo.Repo, name string) (*pull.Summary, erro
 	}
 	s, err := pull.FetchSummary(env.Ctx, r, pull.Options{Remote: name})
 	if errors.Is(err, repo.ErrNotFound) {
-		return nil, fmt.Errorf("Remote refs not available; server has no summary file (run `ostree summary -u` there): %w", err)
+		return nil, cli.Fail("Remote refs not available; server has no summary file (run `ostree summary -u` there): %w", err)
 	}
 	return s, err
 }

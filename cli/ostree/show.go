@@ -95,7 +95,7 @@ func findObject(r *repo.Repo, id object.ID) (object.Name, error) {
 			return n, err
 		}
 	}
-	return object.Name{}, fmt.Errorf("No such object %s", id)
+	return object.Name{}, cli.Fail("No such object %s", id)
 }
 
 func showOther(env *cli.Env, r *repo.Repo, n object.Name, o showOptions) error {
@@ -146,7 +146,7 @@ func listKeys(env *cli.Env, d gvariant.Dict) error {
 func printKey(env *cli.Env, d gvariant.Dict, key, what string, o showOptions) error {
 	v, ok := d.Get(key)
 	if !ok {
-		return fmt.Errorf("No such %s key '%s'", what, key)
+		return cli.Fail("No such %s key '%s'", what, key)
 	}
 	v = unwrap(v)
 	switch {
@@ -181,11 +181,11 @@ func showFile(env *cli.Env, o showOptions, path string) error {
 func printSizes(env *cli.Env, r *repo.Repo, commit object.Commit) error {
 	v, ok := commit.Metadata.Get("ostree.sizes")
 	if !ok {
-		return errors.New("No metadata key ostree.sizes in commit")
+		return cli.Fail("No metadata key ostree.sizes in commit")
 	}
 	v = unwrap(v)
 	if v.Type() != "aay" {
-		return errors.New("The metadata key ostree.sizes is not a list of byte arrays")
+		return cli.Fail("The metadata key ostree.sizes is not a list of byte arrays")
 	}
 	var newArchived, archived, newUnpacked, unpacked uint64
 	newObjects := 0

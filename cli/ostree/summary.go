@@ -44,7 +44,7 @@ func newSummary(env *cli.Env) *cobra.Command {
 		case o.view || o.raw || o.listKeys || o.key != "" || o.json:
 			return viewSummary(env.Stdout, r, o)
 		}
-		return errors.New("No option specified; use -u to update summary")
+		return cli.Fail("No option specified; use -u to update summary")
 	})
 	return c
 }
@@ -54,11 +54,11 @@ func updateSummary(env *cli.Env, r *repo.Repo, o summaryOptions) error {
 	for _, kv := range o.add {
 		key, text, ok := strings.Cut(kv, "=")
 		if !ok {
-			return fmt.Errorf("Missing '=' in KEY=VALUE metadata '%s'", kv)
+			return cli.Fail("Missing '=' in KEY=VALUE metadata '%s'", kv)
 		}
 		v, err := parseText(text)
 		if err != nil {
-			return fmt.Errorf("Parsing %s: %w", kv, err)
+			return cli.Fail("Parsing %s: %w", kv, err)
 		}
 		d.Set(key, v)
 	}
@@ -90,7 +90,7 @@ func printSummary(w io.Writer, s repo.Summary, o summaryOptions) error {
 	case o.key != "":
 		v, ok := s.Metadata.Get(o.key)
 		if !ok {
-			return fmt.Errorf("No such metadata key '%s'", o.key)
+			return cli.Fail("No such metadata key '%s'", o.key)
 		}
 		_, err := fmt.Fprintln(w, formatText(gvariant.Byteswap(unwrap(v)), true))
 		return err

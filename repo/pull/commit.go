@@ -133,7 +133,7 @@ func (p *puller) checkCommit(id object.ID, commit object.Commit) error {
 			return fmt.Errorf("comparing the age of commit %s: %w", id, err)
 		}
 		if commit.Timestamp < current.Timestamp {
-			return fmt.Errorf("Upgrade target revision '%s' with timestamp '%s' is chronologically older than current revision '%s' with timestamp '%s'; use --allow-downgrade to permit",
+			return fmt.Errorf("upgrade target revision '%s' with timestamp '%s' is chronologically older than current revision '%s' with timestamp '%s'; use --allow-downgrade to permit",
 				id, stamp(commit), w.notOlder, stamp(current))
 		}
 	}

@@ -77,7 +77,7 @@ func resolveOne(ctx context.Context, src source, keys *verifier, summary *Summar
 		// A ref that is newer than the summary is on the server all the same; but only a signed summary may be believed
 		// where the remote asks for that.
 		if keys.summaryRequired() {
-			return want{}, fmt.Errorf("No such branch '%s' in repository summary%s", name, offered(summary))
+			return want{}, fmt.Errorf("no such branch '%s' in the repository's summary%s", name, offered(summary))
 		}
 	}
 	id, err := src.ref(ctx, name)
