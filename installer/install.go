@@ -30,7 +30,8 @@ type installation struct {
 	tools  *tools
 	images grub.Images
 	mounts disk.Mounts
-	root   string // where the root file system is mounted
+	root   string   // where the root file system is mounted
+	inVar  []string // what else is mounted, below /var
 	result Result
 }
 
@@ -338,6 +339,7 @@ func (in *installation) mountVar(varDir string) error {
 		if err := in.mounts.Mount(p.Node, filepath.Join(varDir, dir)); err != nil {
 			return err
 		}
+		in.inVar = append(in.inVar, dir)
 	}
 	return nil
 }
@@ -371,7 +373,7 @@ func (in *installation) deploy(ctx context.Context) error {
 		Stateroot: in.o.Stateroot,
 		Commit:    in.source.id,
 		Origin:    deploy.NewOrigin(in.o.RemoteName + ":" + in.source.ref),
-		Kargs:     kargs.Parse(strings.Join(arguments, " ")),
+		Kargs:     kargs.FromStrings(arguments),
 		NoPrune:   true,
 		Customize: func(ctx context.Context, dir string) error {
 			return in.customize(ctx, dir, sysroot.VarPath(in.o.Stateroot))
@@ -393,7 +395,11 @@ func (in *installation) customize(ctx context.Context, dir, varDir string) error
 	if err := s.write(); err != nil {
 		return err
 	}
-	return runScripts(ctx, in.o.Machine.PostInstall, dir, varDir, filepath.Join(in.root, "boot"), in.work)
+	binds := [][2]string{{varDir, "var"}, {filepath.Join(in.root, "boot"), "boot"}, {"/dev", "dev"}}
+	for _, sub := range in.inVar {
+		binds = append(binds, [2]string{filepath.Join(varDir, sub), filepath.Join("var", sub)})
+	}
+	return runScripts(ctx, in.o.Machine.PostInstall, dir, binds, in.work)
 }
 
 func (in *installation) installGrub(context.Context) error {

@@ -20,21 +20,22 @@ import (
 // runScripts runs scripts chrooted in the deployment dir, as they would see
 // the booted machine: /etc and the stateroot's /var are writable, /usr is not
 // (its files are shared with the repository, D4), /tmp and /run are empty.
-// What the scripts print is kept in /var/log/photree-postinstall.log.
-func runScripts(ctx context.Context, scripts []kickstart.Script, dir, varDir, bootDir, work string) (err error) {
+// binds are the directories to show there, and where: /var among them. What
+// the scripts print is kept in /var/log/photree-postinstall.log.
+func runScripts(ctx context.Context, scripts []kickstart.Script, dir string, binds [][2]string, work string) (err error) {
 	if len(scripts) == 0 {
 		return nil
 	}
 	root := filepath.Join(work, "postinstall")
 	var m disk.Mounts
 	defer func() { err = errors.Join(err, m.Close()) }()
-	if err := mountForScripts(&m, root, dir, varDir, bootDir); err != nil {
+	if err := mountForScripts(&m, root, dir, binds); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Join(varDir, "log"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(root, "var/log"), 0o755); err != nil {
 		return err
 	}
-	log, err := os.OpenFile(filepath.Join(varDir, "log/photree-postinstall.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	log, err := os.OpenFile(filepath.Join(root, "var/log/photree-postinstall.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -49,7 +50,7 @@ func runScripts(ctx context.Context, scripts []kickstart.Script, dir, varDir, bo
 	return nil
 }
 
-func mountForScripts(m *disk.Mounts, root, dir, varDir, bootDir string) error {
+func mountForScripts(m *disk.Mounts, root, dir string, binds [][2]string) error {
 	if err := m.Bind(dir, root); err != nil {
 		return err
 	}
@@ -60,8 +61,8 @@ func mountForScripts(m *disk.Mounts, root, dir, varDir, bootDir string) error {
 	if err := unix.Mount("", usr, "", unix.MS_BIND|unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
 		return fmt.Errorf("making /usr read-only: %w", err)
 	}
-	for _, b := range []struct{ from, to string }{{varDir, "var"}, {bootDir, "boot"}, {"/dev", "dev"}} {
-		if err := m.Bind(b.from, filepath.Join(root, b.to)); err != nil {
+	for _, b := range binds {
+		if err := m.Bind(b[0], filepath.Join(root, b[1])); err != nil {
 			return err
 		}
 	}

@@ -241,6 +241,8 @@ func (p *Part) complete() {
 			p.PartLabel = p.Filesystem
 		case "/":
 			p.PartLabel = "root"
+		case "/root":
+			p.PartLabel = "roothome" // "root" is the name of another
 		default:
 			p.PartLabel = strings.ReplaceAll(p.Mountpoint[1:], "/", "-")
 		}

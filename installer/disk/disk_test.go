@@ -36,7 +36,7 @@ func TestPlan(t *testing.T) {
 		{"UEFI only", 2 * gib, EFI, nil, "boot-efi:vfat@1+64 boot:ext4@65+300 root:ext4@365+1682"},
 		{"Photon's ostree_ks.yaml", 10 * gib, DualBoot, []Partition{{Mountpoint: "/boot", Size: 128 << 20}, {Mountpoint: "/root", Percent: 5},
 			{Filesystem: "swap", Percent: 5}, {Mountpoint: "/"}},
-			"BIOS boot:@1+4 boot-efi:vfat@5+64 boot:ext4@69+128 root:ext4@197+512 swap:swap@709+512 root:ext4@1221+9018"},
+			"BIOS boot:@1+4 boot-efi:vfat@5+64 boot:ext4@69+128 roothome:ext4@197+512 swap:swap@709+512 root:ext4@1221+9018"},
 		{"the rest is not the root", 10 * gib, BIOS, []Partition{{Mountpoint: "/var/lib/data", PartLabel: "data"}, {Mountpoint: "/", Size: 4 * gib}},
 			"BIOS boot:@1+4 boot:ext4@5+300 root:ext4@305+4096 data:ext4@4401+5838"},
 		{"an ESP of another size", 2 * gib, EFI, []Partition{{Mountpoint: "/boot/efi", Size: 10 << 20, Filesystem: "vfat"}},

@@ -19,6 +19,12 @@ func (m *Mounts) Mount(device, dir string) error {
 	return m.add(device, dir, "ext4", unix.MS_NOATIME)
 }
 
+// ReadOnly mounts a file system of another kind at dir, which is made, for
+// reading.
+func (m *Mounts) ReadOnly(device, dir, kind string) error {
+	return m.add(device, dir, kind, unix.MS_RDONLY|unix.MS_NODEV|unix.MS_NOSUID)
+}
+
 // Bind shows the directory from at dir, which is made.
 func (m *Mounts) Bind(from, dir string) error {
 	return m.add(from, dir, "", unix.MS_BIND)

@@ -36,7 +36,8 @@ type Options struct {
 	EFI  []byte // a FAT image with EFI/BOOT/BOOTX64.EFI
 }
 
-// File is one file of the image; its directories are made as needed.
+// File is one file of the image; its directories are made as needed. With
+// fs.ModeDir it is a directory, which may be empty.
 type File struct {
 	Path   string // slash-separated, relative
 	Data   []byte
@@ -50,20 +51,27 @@ func UUID(t time.Time) string {
 	return t.UTC().Format("2006-01-02-15-04-05-") + fmt.Sprintf("%02d", t.Nanosecond()/1e7)
 }
 
-// Dir lists the files below dir for Options.Files, with their paths under
-// prefix.
+// Dir lists what is below dir for Options.Files, with its path under prefix.
 func Dir(dir, prefix string) ([]File, error) {
 	var files []File
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil {
 			return err
 		}
-		if !d.Type().IsRegular() {
+		rel, err := filepath.Rel(dir, path)
+		if err != nil || rel == "." {
+			return err
+		}
+		name := prefix + "/" + filepath.ToSlash(rel)
+		switch {
+		case d.IsDir():
+			files = append(files, File{Path: name, Mode: fs.ModeDir})
+		case d.Type().IsRegular():
+			files = append(files, File{Path: name, Source: path})
+		default:
 			return fmt.Errorf("%q is not a regular file", path)
 		}
-		rel, err := filepath.Rel(dir, path)
-		files = append(files, File{Path: prefix + "/" + filepath.ToSlash(rel), Source: path})
-		return err
+		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("listing %s: %w", dir, err)

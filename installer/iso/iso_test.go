@@ -51,6 +51,8 @@ func sampleFiles(t *testing.T) []File {
 	files := []File{
 		{Path: "boot/vmlinuz", Source: big, Mode: 0o755},
 		{Path: "empty"},
+		{Path: "empty directory", Mode: os.ModeDir},
+		{Path: "boot", Mode: os.ModeDir},
 		{Path: "Mixed Case, spaces.and.dots", Data: []byte("x")},
 		{Path: strings.Repeat("long-name/", 12) + "deep", Data: []byte("deep")},
 		{Path: "names/" + strings.Repeat("n", 120), Data: []byte("120")},
@@ -83,6 +85,12 @@ func TestXorrisoReadsIt(t *testing.T) {
 	out := filepath.Join(t.TempDir(), "out")
 	run(t, "xorriso", "-osirrox", "on", "-abort_on", "SORRY", "-indev", path, "-extract", "/", out)
 	for _, f := range files {
+		if f.Mode.IsDir() {
+			if st, err := os.Stat(filepath.Join(out, f.Path)); err != nil || !st.IsDir() {
+				t.Errorf("%s: the directory is missing: %v", f.Path, err)
+			}
+			continue
+		}
 		want := f.Data
 		if f.Source != "" {
 			want, _ = os.ReadFile(f.Source)
@@ -103,8 +111,8 @@ func TestXorrisoReadsIt(t *testing.T) {
 		}
 		return nil
 	})
-	if n != len(files) {
-		t.Errorf("the image shows %d files, %d were put in", n, len(files))
+	if n != len(files)-2 {
+		t.Errorf("the image shows %d files, %d were put in", n, len(files)-2)
 	}
 
 	report := run(t, "xorriso", "-indev", path, "-report_el_torito", "plain", "-report_system_area", "plain", "-pvd_info")

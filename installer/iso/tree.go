@@ -35,12 +35,15 @@ func buildTree(files []File) (*node, error) {
 			last := i == len(parts)-1
 			j, found := slices.BinarySearchFunc(at.children, name, func(c *node, name string) int { return strings.Compare(c.name, name) })
 			if !found {
-				child := &node{name: name, parent: at, dir: !last}
+				child := &node{name: name, parent: at, dir: !last || f.Mode.IsDir()}
 				at.children = slices.Insert(at.children, j, child)
-			} else if last || !at.children[j].dir {
+			} else if last && !f.Mode.IsDir() || !at.children[j].dir {
 				return nil, fmt.Errorf("%q is there twice", f.Path)
 			}
 			at = at.children[j]
+		}
+		if f.Mode.IsDir() {
+			continue
 		}
 		at.file, at.size = f, int64(len(f.Data))
 		if f.Source != "" {
