@@ -15,7 +15,8 @@ BOOTFLAGS       = -trimpath -ldflags '-s -w'
 # firmware, GRUB's images, and the programs that photree is compared with.
 TEST_PACKAGES = qemu-system-x86 qemu-utils ovmf grub-pc-bin grub-efi-amd64-bin \
 	grub-common e2fsprogs dosfstools mtools xorriso fdisk ostree rpm dnf \
-	createrepo-c attr strace cpio zstd xz-utils util-linux python3-solv
+	createrepo-c attr strace cpio zstd xz-utils util-linux python3-solv \
+	kmod xfsprogs erofs-utils
 
 .PHONY: all build deps test demo bench fuzz lint install man clean race
 

@@ -186,7 +186,7 @@ func TestBoot(t *testing.T) {
 		t.Skip("starts virtual machines")
 	}
 	tree, kver := kernelTree(t)
-	kernel := filepath.Join(tree, "usr/lib/modules", kver, "vmlinuz")
+	kernel := kernelOf(tree, kver)
 	root := layout(t, build(t, "./testdata/guest"))
 	img := disk(t, root)
 	init := build(t, "photree/cmd/photree-init")
@@ -234,5 +234,95 @@ func TestBoot(t *testing.T) {
 				t.Errorf("/init to switch_root took %d ms, far more than %d", ms, test.limit)
 			}
 		})
+	}
+}
+
+func kernelOf(tree, kver string) string {
+	return filepath.Join(tree, "usr/lib/modules", kver, "vmlinuz")
+}
+
+// TestBootFromXFS needs a file system driver, and what that asks the kernel for, from the image.
+func TestBootFromXFS(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a virtual machine")
+	}
+	tree, kver := kernelTree(t)
+	root := layout(t, build(t, "./testdata/guest"))
+	img := filepath.Join(t.TempDir(), "disk.img")
+	run(t, "truncate", "-s", "320M", img)
+	run(t, "mkfs.xfs", "-q", "-L", "xroot", img)
+	mnt := t.TempDir()
+	run(t, "mount", "-o", "loop", img, mnt)
+	t.Cleanup(func() { exec.Command("umount", mnt).Run() })
+	run(t, "cp", "-a", root+"/.", mnt)
+	run(t, "umount", mnt)
+	image, _ := makeImage(t, initramfs.Options{Tree: tree, Init: build(t, "photree/cmd/photree-init")})
+	console := boot(t, kernelOf(tree, kver), image, "panic=-1 rw root=LABEL=xroot ostree="+target,
+		"-drive", "file="+img+",if=none,id=d0,format=raw,snapshot=on", "-device", "virtio-blk-pci,drive=d0")
+	for _, line := range []string{" - xfs /dev/vda rw", "GUEST write /usr: open /usr/probe: read-only file system", "GUEST done"} {
+		if !strings.Contains(console, line) {
+			t.Errorf("the console does not say %q", line)
+		}
+	}
+	if t.Failed() {
+		t.Log(console)
+	}
+}
+
+// TestBootThatCannotBe: what is wrong stands on the console, and the machine restarts as panic= says.
+func TestBootThatCannotBe(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts virtual machines")
+	}
+	tree, kver := kernelTree(t)
+	img := disk(t, layout(t, build(t, "./testdata/guest")))
+	image, _ := makeImage(t, initramfs.Options{Tree: tree, Init: build(t, "photree/cmd/photree-init")})
+	for _, test := range []struct {
+		name, cmdline string
+		says          []string
+	}{
+		{"no deployment", "root=UUID=" + rootUUID + " ostree=/ostree/boot.0/os/abc/0", []string{
+			"this machine cannot start: ostree=/ostree/boot.0/os/abc/0 does not lead to a deployment: /ostree/boot.0: no such file or directory",
+			"no other deployment is started in its place"}},
+		{"no disk of that UUID", "rootwait=2 root=UUID=deadbeef ostree=" + target, []string{
+			"this machine cannot start: root=UUID=deadbeef did not appear in 2 seconds; block devices: ",
+			"/dev/vda1 (ext4 UUID=" + rootUUID + " LABEL=the root)"}},
+		{"no root=", "ostree=" + target, []string{"the kernel command line has no root="}},
+		{"another init", "root=UUID=" + rootUUID + " init=/nowhere ostree=" + target, []string{
+			"the root file system has no program /nowhere, which init= names"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			console := boot(t, kernelOf(tree, kver), image, "panic=-1 rw "+test.cmdline,
+				"-drive", "file="+img+",if=none,id=d0,format=raw,snapshot=on", "-device", "virtio-blk-pci,drive=d0")
+			for _, line := range test.says {
+				if !strings.Contains(console, line) {
+					t.Errorf("the console does not say %q:\n%s", line, console)
+				}
+			}
+			if strings.Contains(console, "GUEST") {
+				t.Errorf("something was started:\n%s", console)
+			}
+		})
+	}
+}
+
+// TestProgramInstead: an image that holds a program to run starts that, with drivers for the network too, and ends as
+// its exit status says.
+func TestProgramInstead(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts a virtual machine")
+	}
+	tree, kver := kernelTree(t)
+	command := filepath.Join(t.TempDir(), "initrd-exec")
+	if err := os.WriteFile(command, []byte("/usr/bin/guest --a b\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	image, _ := makeImage(t, initramfs.Options{Tree: tree, Init: build(t, "photree/cmd/photree-init"),
+		Extra: map[string]string{"/usr/bin/guest": build(t, "./testdata/guest"), "/etc/photree/initrd-exec": command}})
+	console := boot(t, kernelOf(tree, kver), image, "panic=-1", "-device", "virtio-net-pci")
+	for _, line := range []string{"GUEST-CHILD /usr/bin/guest --a b", "interfaces: eth0 lo", "Power down"} {
+		if !strings.Contains(console, line) {
+			t.Errorf("the console does not say %q:\n%s", line, console)
+		}
 	}
 }

@@ -102,6 +102,7 @@ func TestParseRoot(t *testing.T) {
 	for text, want := range map[string]rootSpec{
 		"UUID=abc":                      {kind: "UUID", value: "abc"},
 		"LABEL=a b":                     {kind: "LABEL", value: "a b"},
+		`PARTLABEL="a b"`:               {kind: "PARTLABEL", value: "a b"},
 		"PARTUUID=x":                    {kind: "PARTUUID", value: "x"},
 		`/dev/disk/by-label/a\x20b`:     {kind: "LABEL", value: "a b"},
 		"/dev/disk/by-partlabel/root":   {kind: "PARTLABEL", value: "root"},

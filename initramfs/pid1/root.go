@@ -36,6 +36,8 @@ func parseRoot(s string) (rootSpec, error) {
 		}
 		if strings.HasPrefix(form.prefix, "/dev/disk/") {
 			value = unescape(value)
+		} else {
+			value = strings.Trim(value, `"`) // root=LABEL="a b"
 		}
 		if value == "" || form.kind == "PATH" && strings.Contains(value, "..") {
 			break

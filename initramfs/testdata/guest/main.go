@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,6 +14,19 @@ import (
 func main() {
 	if os.Getpid() != 1 {
 		fmt.Println("GUEST-CHILD", strings.Join(os.Args, " "))
+		var names []string
+		for range 100 { // drivers load while this runs
+			names = nil
+			entries, _ := os.ReadDir("/sys/class/net")
+			for _, e := range entries {
+				names = append(names, e.Name())
+			}
+			if len(names) > 1 {
+				break
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		fmt.Println("interfaces:", strings.Join(names, " "))
 		os.Exit(10)
 	}
 	fmt.Println("GUEST args", os.Args)
