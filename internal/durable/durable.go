@@ -164,7 +164,3 @@ func onFD(path string, flags int, do func(int) error) error {
 	}
 	return nil
 }
-
-// Checkpoint makes sure that everything written to the file system of dir is in its place on the disk, not only in a
-// journal that a boot loader would not replay (D7).
-func Checkpoint(dir string) error { return Syncfs(dir) }

@@ -71,11 +71,11 @@ func (v Value) Strv() []string {
 // Variant returns what a value of type v holds.
 func (v Value) Variant() Value {
 	v.must("v")
-	typ, data, err := splitVariant(v.data)
+	t, data, err := splitVariant(v.data)
 	if err != nil {
 		panic("gvariant: " + err.Error())
 	}
-	return Value{typ, data}
+	return Value{t.typ, data}
 }
 
 // Len returns the number of children of an array, tuple, dictionary entry or maybe.
@@ -85,13 +85,13 @@ func (v Value) Len() int {
 	case 'm':
 		return min(1, len(v.data))
 	case '(', '{':
-		return len(members(v.typ))
+		return len(shapeOf(v.typ).members)
 	}
 	if len(v.data) == 0 {
 		return 0
 	}
-	if _, s := layout(v.typ[1:]); s > 0 {
-		return len(v.data) / s
+	if size := shapeOf(v.typ).elem.size; size > 0 {
+		return len(v.data) / size
 	}
 	w := offsetSize(len(v.data))
 	end := int(readOffset(v.data[len(v.data)-w:]))
@@ -105,45 +105,43 @@ func (v Value) Index(i int) Value {
 	}
 	switch v.typ[0] {
 	case 'm':
-		if _, s := layout(v.typ[1:]); s > 0 {
+		if shapeOf(v.typ).elem.size > 0 {
 			return Value{v.typ[1:], v.data}
 		}
 		return Value{v.typ[1:], v.data[:len(v.data)-1]}
 	case '(', '{':
 		return structChild(v, i)
 	}
-	elem := v.typ[1:]
-	a, s := layout(elem)
-	if s > 0 {
-		return Value{elem, v.data[i*s : (i+1)*s : (i+1)*s]}
+	elem := shapeOf(v.typ).elem
+	if s := elem.size; s > 0 {
+		return Value{elem.typ, v.data[i*s : (i+1)*s : (i+1)*s]}
 	}
 	w := offsetSize(len(v.data))
 	table := v.data[len(v.data)-w*v.Len():]
 	start := 0
 	if i > 0 {
-		start = alignUp(int(readOffset(table[(i-1)*w:i*w])), a)
+		start = alignUp(int(readOffset(table[(i-1)*w:i*w])), elem.align)
 	}
 	end := int(readOffset(table[i*w : (i+1)*w]))
-	return Value{elem, v.data[start:end:end]}
+	return Value{elem.typ, v.data[start:end:end]}
 }
 
 func structChild(v Value, want int) Value {
-	types := members(v.typ)
+	t := shapeOf(v.typ)
 	w := offsetSize(len(v.data))
 	pos, nth := 0, 0
-	for i, t := range types {
-		a, s := layout(t)
-		pos = alignUp(pos, a)
-		end := pos + s
-		if s == 0 && i == len(types)-1 {
+	for i, m := range t.members[:want+1] {
+		pos = alignUp(pos, m.align)
+		end := pos + m.size
+		if m.size == 0 && i == len(t.members)-1 {
 			end = len(v.data) - nth*w
-		} else if s == 0 {
+		} else if m.size == 0 {
 			nth++
 			at := len(v.data) - nth*w
 			end = int(readOffset(v.data[at : at+w]))
 		}
 		if i == want {
-			return Value{t, v.data[pos:end:end]}
+			return Value{m.typ, v.data[pos:end:end]}
 		}
 		pos = end
 	}

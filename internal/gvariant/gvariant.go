@@ -122,7 +122,7 @@ func Maybe(elem string, v *Value) Value {
 	if v.typ != elem {
 		panic("gvariant: maybe of " + elem + " given a " + v.typ)
 	}
-	if _, size := layout(elem); size > 0 {
+	if shapeOf(elem).size > 0 {
 		return Value{"m" + elem, append([]byte{}, v.data...)}
 	}
 	return Value{"m" + elem, append(append([]byte{}, v.data...), 0)}

@@ -3,6 +3,8 @@ package gvariant
 import (
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 )
 
 // maxDepth bounds how deep types and variants may nest, so that hostile input cannot exhaust the stack. GLib's own
@@ -44,66 +46,98 @@ func nextType(s string, depth int) int {
 	return 0
 }
 
+// maxTypeLength bounds type strings, which variants carry in their data: work on a value must stay within a small
+// multiple of its size. D-Bus allows 255.
+const maxTypeLength = 1024
+
 // CheckType says whether typ is one complete, definite GVariant type.
 func CheckType(typ string) error {
-	if n := nextType(typ, 0); n == 0 || n != len(typ) {
-		return fmt.Errorf("%q is not a GVariant type", typ)
-	}
-	return nil
+	_, err := parseType(typ)
+	return err
 }
 
-// members splits the inside of a tuple or dictionary entry type into its member types.
-func members(typ string) []string {
-	in := typ[1 : len(typ)-1]
-	var out []string
-	for in != "" {
-		n := nextType(in, 0)
-		out = append(out, in[:n])
-		in = in[n:]
-	}
-	return out
+// shape is a type that has been taken apart: its alignment, its fixed size (0 when it varies), and what it is made of.
+type shape struct {
+	typ         string
+	align, size int
+	elem        *shape   // of arrays and maybes
+	members     []*shape // of tuples and dictionary entries
 }
 
-// layout returns the alignment of a valid type and its fixed size, which is 0 for types of variable size.
-func layout(typ string) (align, size int) {
+// shapes holds those in use. It stops growing at a bound, since types can come from outside.
+var (
+	shapes     sync.Map // string -> *shape
+	shapeCount atomic.Int32
+)
+
+const maxShapes = 1024
+
+func parseType(typ string) (*shape, error) {
+	if s, ok := shapes.Load(typ); ok {
+		return s.(*shape), nil
+	}
+	if n := nextType(typ, 0); n == 0 || n != len(typ) || n > maxTypeLength {
+		return nil, fmt.Errorf("%.100q is not a GVariant type", typ)
+	}
+	s := makeShape(strings.Clone(typ))
+	if shapeCount.Load() < maxShapes {
+		if _, double := shapes.LoadOrStore(s.typ, s); !double {
+			shapeCount.Add(1)
+		}
+	}
+	return s, nil
+}
+
+// shapeOf is parseType for a type that is known to be valid.
+func shapeOf(typ string) *shape {
+	s, err := parseType(typ)
+	if err != nil {
+		panic("gvariant: " + err.Error())
+	}
+	return s
+}
+
+func makeShape(typ string) *shape {
+	s := &shape{typ: typ, align: 1}
 	switch typ[0] {
 	case 'b', 'y':
-		return 1, 1
+		s.size = 1
 	case 'n', 'q':
-		return 2, 2
+		s.align, s.size = 2, 2
 	case 'i', 'u', 'h':
-		return 4, 4
+		s.align, s.size = 4, 4
 	case 'x', 't', 'd':
-		return 8, 8
+		s.align, s.size = 8, 8
 	case 'v':
-		return 8, 0
+		s.align = 8
 	case 'a', 'm':
-		a, _ := layout(typ[1:])
-		return a, 0
+		s.elem = makeShape(typ[1:])
+		s.align = s.elem.align
 	case '(', '{':
-		return structLayout(members(typ))
+		s.addMembers(typ[1 : len(typ)-1])
 	}
-	return 1, 0 // s, o, g
+	return s
 }
 
-func structLayout(types []string) (align, size int) {
-	align = 1
+func (s *shape) addMembers(in string) {
 	fixed := true
-	for _, t := range types {
-		a, s := layout(t)
-		align = max(align, a)
-		if s == 0 {
-			fixed = false
-		}
-		size = alignUp(size, a) + s
+	for in != "" {
+		n := nextType(in, 0)
+		m := makeShape(in[:n])
+		in = in[n:]
+		s.members = append(s.members, m)
+		s.align = max(s.align, m.align)
+		s.size = alignUp(s.size, m.align) + m.size
+		fixed = fixed && m.size > 0
 	}
-	if !fixed {
-		return align, 0
+	switch {
+	case !fixed:
+		s.size = 0
+	case len(s.members) == 0:
+		s.size = 1 // the unit tuple is one zero byte
+	default:
+		s.size = alignUp(s.size, s.align)
 	}
-	if len(types) == 0 {
-		return 1, 1 // the unit tuple is one zero byte
-	}
-	return align, alignUp(size, align)
 }
 
 func alignUp(n, a int) int { return (n + a - 1) &^ (a - 1) }
@@ -168,10 +202,10 @@ func structBytes(vals []Value) []byte {
 	var ends []int
 	align, fixed := 1, true
 	for i, v := range vals {
-		a, s := layout(v.typ)
-		align = max(align, a)
-		b = append(pad(b, a), v.data...)
-		if s == 0 {
+		s := shapeOf(v.typ)
+		align = max(align, s.align)
+		b = append(pad(b, s.align), v.data...)
+		if s.size == 0 {
 			fixed = false
 			if i != len(vals)-1 {
 				ends = append(ends, len(b))
@@ -192,18 +226,18 @@ func arrayBytes(elem string, vals []Value) []byte {
 	if len(vals) == 0 {
 		return []byte{}
 	}
-	a, s := layout(elem)
+	s := shapeOf(elem)
 	n := 0
 	for _, v := range vals {
-		n += alignUp(len(v.data), a)
+		n += alignUp(len(v.data), s.align)
 	}
 	b := make([]byte, 0, n+n/8)
 	ends := make([]int, 0, len(vals))
 	for _, v := range vals {
-		b = append(pad(b, a), v.data...)
+		b = append(pad(b, s.align), v.data...)
 		ends = append(ends, len(b))
 	}
-	if s > 0 {
+	if s.size > 0 {
 		return b
 	}
 	w := widthFor(len(b), len(ends))

@@ -1,6 +1,7 @@
 package gvariant
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -9,13 +10,14 @@ import (
 
 // Parse returns data as a value of type typ. It takes normal form only, and keeps a reference to data.
 func Parse(typ string, data []byte) (Value, error) {
-	if err := CheckType(typ); err != nil {
+	s, err := parseType(typ)
+	if err != nil {
 		return Value{}, err
 	}
-	if err := check(typ, data, 0); err != nil {
-		return Value{}, fmt.Errorf("reading a GVariant of type %s: %w", typ, err)
+	if err := check(s, data, 0); err != nil {
+		return Value{}, fmt.Errorf("reading a GVariant of type %.100s: %w", typ, err)
 	}
-	return Value{typ, data}, nil
+	return Value{s.typ, data}, nil
 }
 
 var (
@@ -27,31 +29,31 @@ var (
 	errBool    = errors.New("boolean is neither 0 nor 1")
 )
 
-// check verifies that data is the normal form of a value of the valid type typ.
-func check(typ string, data []byte, depth int) error {
+// check verifies that data is the normal form of a value of the type t.
+func check(t *shape, data []byte, depth int) error {
 	if depth > maxDepth {
 		return errDepth
 	}
-	switch typ[0] {
+	switch t.typ[0] {
 	case 's', 'o', 'g':
-		return checkText(typ[0], data)
+		return checkText(t.typ[0], data)
 	case 'v':
-		t, d, err := splitVariant(data)
+		in, d, err := splitVariant(data)
 		if err != nil {
 			return err
 		}
-		return check(t, d, depth+1)
+		return check(in, d, depth+1)
 	case 'm':
-		return checkMaybe(typ[1:], data, depth)
+		return checkMaybe(t.elem, data, depth)
 	case 'a':
-		return checkArray(typ[1:], data, depth)
+		return checkArray(t.elem, data, depth)
 	case '(', '{':
-		return checkStruct(typ, data, depth)
+		return checkStruct(t, data, depth)
 	}
-	if _, s := layout(typ); len(data) != s {
+	if len(data) != t.size {
 		return errSize
 	}
-	if typ[0] == 'b' && data[0] > 1 {
+	if t.typ[0] == 'b' && data[0] > 1 {
 		return errBool
 	}
 	return nil
@@ -59,15 +61,14 @@ func check(typ string, data []byte, depth int) error {
 
 func checkText(kind byte, data []byte) error {
 	n := len(data) - 1
-	if n < 0 || data[n] != 0 || strings.IndexByte(string(data[:n]), 0) >= 0 || !utf8.Valid(data[:n]) {
+	if n < 0 || data[n] != 0 || bytes.IndexByte(data[:n], 0) >= 0 || !utf8.Valid(data[:n]) {
 		return errText
 	}
-	s := string(data[:n])
 	switch kind {
 	case 'o':
-		return checkObjectPath(s)
+		return checkObjectPath(string(data[:n]))
 	case 'g':
-		for s != "" {
+		for s := string(data[:n]); s != ""; {
 			k := nextType(s, 0)
 			if k == 0 {
 				return fmt.Errorf("%q is not a signature", s)
@@ -99,25 +100,22 @@ func checkObjectPath(s string) error {
 }
 
 // splitVariant separates the child of a variant from its type, which follows the last NUL.
-func splitVariant(data []byte) (string, []byte, error) {
+func splitVariant(data []byte) (*shape, []byte, error) {
 	for i := len(data) - 1; i >= 0; i-- {
 		if data[i] != 0 {
 			continue
 		}
-		typ := string(data[i+1:])
-		if err := CheckType(typ); err != nil {
-			return "", nil, err
-		}
-		return typ, data[:i:i], nil
+		t, err := parseType(string(data[i+1:]))
+		return t, data[:i:i], err
 	}
-	return "", nil, errors.New("variant without a type")
+	return nil, nil, errors.New("variant without a type")
 }
 
-func checkMaybe(elem string, data []byte, depth int) error {
+func checkMaybe(elem *shape, data []byte, depth int) error {
 	if len(data) == 0 {
 		return nil
 	}
-	if _, s := layout(elem); s > 0 {
+	if elem.size > 0 {
 		return check(elem, data, depth+1)
 	}
 	if data[len(data)-1] != 0 {
@@ -126,13 +124,12 @@ func checkMaybe(elem string, data []byte, depth int) error {
 	return check(elem, data[:len(data)-1], depth+1)
 }
 
-func checkArray(elem string, data []byte, depth int) error {
-	if len(data) == 0 || elem == "y" {
+func checkArray(elem *shape, data []byte, depth int) error {
+	if len(data) == 0 || elem.typ == "y" {
 		return nil
 	}
-	a, s := layout(elem)
-	if s > 0 {
-		return checkFixedArray(elem, s, data, depth)
+	if elem.size > 0 {
+		return checkFixedArray(elem, data, depth)
 	}
 	w := offsetSize(len(data))
 	end := readOffset(data[len(data)-w:])
@@ -146,7 +143,7 @@ func checkArray(elem string, data []byte, depth int) error {
 	}
 	pos := 0
 	for i := 0; i < len(table); i += w {
-		start := alignUp(pos, a)
+		start := alignUp(pos, elem.align)
 		stop := readOffset(table[i : i+w])
 		if stop > end || uint64(start) > stop {
 			return errOffset
@@ -162,11 +159,12 @@ func checkArray(elem string, data []byte, depth int) error {
 	return nil
 }
 
-func checkFixedArray(elem string, size int, data []byte, depth int) error {
+func checkFixedArray(elem *shape, data []byte, depth int) error {
+	size := elem.size
 	if len(data)%size != 0 {
 		return errSize
 	}
-	if strings.ContainsAny(elem, "b({") {
+	if strings.ContainsAny(elem.typ, "b({") {
 		for i := 0; i < len(data); i += size {
 			if err := check(elem, data[i:i+size], depth+1); err != nil {
 				return err
@@ -176,32 +174,29 @@ func checkFixedArray(elem string, size int, data []byte, depth int) error {
 	return nil
 }
 
-func checkStruct(typ string, data []byte, depth int) error {
-	types := members(typ)
-	_, fixed := layout(typ)
-	if fixed > 0 && len(data) != fixed {
+func checkStruct(t *shape, data []byte, depth int) error {
+	if t.size > 0 && len(data) != t.size {
 		return errSize
 	}
 	w := offsetSize(len(data))
 	pos, tail := 0, len(data)
-	for i, t := range types {
-		a, s := layout(t)
-		start := alignUp(pos, a)
-		stop := start + s
-		if s == 0 {
-			if i == len(types)-1 {
-				stop = tail
-			} else {
-				tail -= w
-				if tail < 0 || w == 0 {
-					return errOffset
-				}
-				off := readOffset(data[tail : tail+w])
-				if off > uint64(tail) {
-					return errOffset
-				}
-				stop = int(off)
+	for i, m := range t.members {
+		start := alignUp(pos, m.align)
+		stop := start + m.size
+		switch {
+		case m.size > 0:
+		case i == len(t.members)-1:
+			stop = tail
+		default:
+			tail -= w
+			if tail < 0 || w == 0 {
+				return errOffset
 			}
+			off := readOffset(data[tail : tail+w])
+			if off > uint64(tail) {
+				return errOffset
+			}
+			stop = int(off)
 		}
 		if start > stop || stop > tail {
 			return errOffset
@@ -209,12 +204,12 @@ func checkStruct(typ string, data []byte, depth int) error {
 		if !zero(data[pos:start]) {
 			return errPadding
 		}
-		if err := check(t, data[start:stop], depth+1); err != nil {
+		if err := check(m, data[start:stop], depth+1); err != nil {
 			return err
 		}
 		pos = stop
 	}
-	if fixed > 0 {
+	if t.size > 0 {
 		if !zero(data[pos:]) {
 			return errPadding
 		}
@@ -223,7 +218,7 @@ func checkStruct(typ string, data []byte, depth int) error {
 	if pos != tail {
 		return errSize
 	}
-	if n := (len(data) - tail); n > 0 && widthFor(tail, n/w) != w {
+	if n := len(data) - tail; n > 0 && widthFor(tail, n/w) != w {
 		return errOffset
 	}
 	return nil

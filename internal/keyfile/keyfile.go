@@ -14,6 +14,7 @@ import (
 // File is a key file. The zero value is an empty one.
 type File struct {
 	lines []line
+	open  bool // the last line had no line break, and still has none
 }
 
 // line is one line of the file: a group header, a key with its value, or other text kept as it is.
@@ -38,6 +39,7 @@ func Parse(data []byte) (*File, error) {
 	if text == "" {
 		return f, nil
 	}
+	f.open = !strings.HasSuffix(text, "\n")
 	group := ""
 	for i, t := range strings.Split(strings.TrimSuffix(text, "\n"), "\n") {
 		l, err := parseLine(t, group)
@@ -73,7 +75,7 @@ func parseLine(t, group string) (line, error) {
 		return l, fmt.Errorf("%q stands before the first group", t)
 	}
 	l.key = key
-	l.value = strings.TrimRight(strings.TrimLeft(value, " \t\r\f\v"), "\r")
+	l.value = strings.TrimSuffix(strings.TrimLeft(value, " \t"), "\r")
 	return l, nil
 }
 
@@ -119,6 +121,7 @@ func (f *File) Bool(group, key string, def bool) (bool, error) {
 
 // Set gives key in group a value; a new key goes to the end of its group, a new group to the end of the file.
 func (f *File) Set(group, key, value string) {
+	f.open = false
 	nl := line{group: group, key: key, value: escape(value)}
 	nl.text = key + "=" + nl.value
 	at := -1
@@ -207,15 +210,17 @@ func (f *File) Keys(group string) []string {
 
 // Clone returns a copy that can be changed without changing f.
 func (f *File) Clone() *File {
-	return &File{lines: append([]line(nil), f.lines...)}
+	return &File{append([]line(nil), f.lines...), f.open}
 }
 
 // Format returns the text of the file.
 func (f *File) Format() []byte {
 	var b strings.Builder
-	for _, l := range f.lines {
+	for i, l := range f.lines {
 		b.WriteString(l.text)
-		b.WriteByte('\n')
+		if !f.open || i < len(f.lines)-1 {
+			b.WriteByte('\n')
+		}
 	}
 	return []byte(b.String())
 }
