@@ -3,14 +3,20 @@
 // which it is installed, or to an explanation of why there is no such set.
 //
 // It is pure: no files, no network, no clock. The same request gives the same
-// result, whatever the order of maps or of the repositories' files. Its answers
-// follow libsolv, the solver of dnf: the best version of each wanted package,
-// no package that nothing asked for, weak dependencies when they fit.
+// result, whatever the order of maps. Its answers follow libsolv, the solver of
+// dnf: the best version of each wanted package, no package that nothing asked
+// for, weak dependencies when they fit.
+//
+// A request becomes clauses over "package p is installed", only for packages
+// that can be reached from what is wanted. A clause-learning search satisfies
+// them, deciding what to try first as libsolv's policy does (policy.go). When it
+// fails, the clauses that contradict each other are the explanation.
 package solve
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"strings"
 
 	"photree/compose/rpm"
 )
@@ -79,10 +85,55 @@ type ProblemError struct {
 	Problems [][]string
 }
 
-// Error joins the sentences.
-func (e *ProblemError) Error() string { return "cannot install the packages" }
+// Error joins the sentences, one a line.
+func (e *ProblemError) Error() string {
+	var b strings.Builder
+	b.WriteString("the packages cannot be installed:")
+	for i, p := range e.Problems {
+		for j, s := range p {
+			switch {
+			case j > 0:
+				b.WriteString("\n  - ")
+			case len(e.Problems) > 1:
+				fmt.Fprintf(&b, "\n problem %d: ", i+1)
+			default:
+				b.WriteString("\n problem: ")
+			}
+			b.WriteString(s)
+		}
+	}
+	return b.String()
+}
 
-// Solve answers a request.
+// maxProblems bounds how many independent contradictions one answer explains.
+const maxProblems = 10
+
+// Solve answers a request. When there is no solution the error is a
+// *ProblemError; other errors come from LookupFiles, ctx or a malformed request.
 func Solve(ctx context.Context, req Request) (*Result, error) {
-	return nil, errors.New("solving")
+	p := newPool(req)
+	jobs, err := p.jobs(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	r := &rules{pool: p, recommends: req.Recommends, installOnly: set(req.InstallOnly)}
+	if err := r.build(ctx, jobs); err != nil {
+		return nil, err
+	}
+	s := newSearch(r)
+	if err := s.run(ctx); err != nil {
+		return nil, err
+	}
+	if s.failed >= 0 {
+		return nil, s.explain(ctx)
+	}
+	return s.result(), nil
+}
+
+func set(items []string) map[string]bool {
+	m := make(map[string]bool, len(items))
+	for _, i := range items {
+		m[i] = true
+	}
+	return m
 }

@@ -1,0 +1,165 @@
+package solve
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// best orders candidates as libsolv's policy does and drops the ones that are
+// not even second choice: what remains are different names that are all as good,
+// the preferred one first.
+func (s *search) best(candidates []id) []id {
+	out := slices.Clone(candidates)
+	if len(out) < 2 {
+		return out
+	}
+	out = s.bestPriority(out)
+	out = s.bestArch(out)
+	out = s.bestVersion(out)
+	if len(out) > 1 {
+		out = s.dropObsoleted(out)
+	}
+	if len(out) > 1 && s.recommends {
+		out = s.preferRecommended(out)
+	}
+	if len(out) > 1 {
+		out = s.preferNewest(out)
+	}
+	return out
+}
+
+func (p *pool) priority(n id) int {
+	if v := p.pkgs[n].Priority; v != 0 {
+		return v
+	}
+	return DefaultPriority
+}
+
+func (p *pool) bestPriority(ids []id) []id {
+	top := p.priority(ids[0])
+	for _, n := range ids[1:] {
+		top = min(top, p.priority(n))
+	}
+	return slices.DeleteFunc(ids, func(n id) bool { return p.priority(n) != top })
+}
+
+// bestArch keeps the machine's own architecture and noarch where there is a
+// choice, else the best of the others.
+func (p *pool) bestArch(ids []id) []id {
+	top := 0
+	for _, n := range ids {
+		if c := p.arch[p.pkgs[n].Arch]; c != 0 && (top == 0 || c < top) {
+			top = c
+		}
+	}
+	return slices.DeleteFunc(ids, func(n id) bool {
+		c := p.arch[p.pkgs[n].Arch]
+		return c != 0 && c != top
+	})
+}
+
+// bestVersion keeps the newest of each name, in the order of names.
+func (p *pool) bestVersion(ids []id) []id {
+	slices.SortFunc(ids, func(x, y id) int {
+		a, b := p.pkgs[x], p.pkgs[y]
+		if c := strings.Compare(a.Name, b.Name); c != 0 {
+			return c
+		}
+		if c := b.EVR.Compare(a.EVR); c != 0 {
+			return c
+		}
+		if c := cmp.Compare(p.arch[a.Arch], p.arch[b.Arch]); c != 0 {
+			return c
+		}
+		return cmp.Compare(x, y)
+	})
+	return slices.CompactFunc(ids, func(x, y id) bool { return p.pkgs[x].Name == p.pkgs[y].Name })
+}
+
+// dropObsoleted drops candidates that another candidate replaces.
+func (p *pool) dropObsoleted(ids []id) []id {
+	return slices.DeleteFunc(slices.Clone(ids), func(o id) bool {
+		for _, n := range ids {
+			if n == o {
+				continue
+			}
+			for i := range p.pkgs[n].Obsoletes {
+				// Two that obsolete each other: the first stays.
+				if p.obsoletes(&p.pkgs[n].Obsoletes[i], o) && !(n > o && p.obsoletesAny(o, n)) {
+					return true
+				}
+			}
+		}
+		return false
+	})
+}
+
+func (p *pool) obsoletesAny(n, o id) bool {
+	for i := range p.pkgs[n].Obsoletes {
+		if p.obsoletes(&p.pkgs[n].Obsoletes[i], o) {
+			return true
+		}
+	}
+	return false
+}
+
+// preferRecommended keeps the candidates that something installed recommends,
+// if there are any.
+func (s *search) preferRecommended(ids []id) []id {
+	var wanted []id
+	for _, n := range ids {
+		if s.isRecommended(n) || s.isSupplementing(n) {
+			wanted = append(wanted, n)
+		}
+	}
+	if len(wanted) > 0 {
+		return wanted
+	}
+	return ids
+}
+
+func (s *search) isRecommended(n id) bool {
+	for _, l := range s.trail {
+		if l < 0 {
+			continue
+		}
+		recs := s.pkgs[l].Recommends
+		for i := range recs {
+			if recs[i].Rich == nil {
+				if _, found := slices.BinarySearch(s.providers(&recs[i]), n); found {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+func (s *search) isSupplementing(n id) bool {
+	deps := s.pkgs[n].Supplements
+	for i := range deps {
+		if s.holds(&deps[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+// preferNewest puts candidates last of which there is a newer version that is no
+// candidate: their names are on the way out.
+func (s *search) preferNewest(ids []id) []id {
+	slices.SortStableFunc(ids, func(a, b id) int {
+		return cmp.Compare(s.isOld(a), s.isOld(b))
+	})
+	return ids
+}
+
+func (p *pool) isOld(n id) int {
+	for _, o := range p.byName[p.pkgs[n].Name] {
+		if p.priority(o) <= p.priority(n) && p.pkgs[o].EVR.Compare(p.pkgs[n].EVR) > 0 {
+			return 1
+		}
+	}
+	return 0
+}
