@@ -97,6 +97,10 @@ func (p *post) depmod(ctx context.Context, dir string) error {
 // and Photon's parameter files, in usr/lib/ostree-boot: /boot itself belongs to
 // the machine.
 func (p *post) boot(context.Context) error {
+	// Photon's ostree opens the directory of every tree that it deploys.
+	if _, err := p.root.dir("/usr/lib/ostree-boot"); err != nil {
+		return err
+	}
 	list, err := p.root.readDir("/boot")
 	if err != nil {
 		return err
