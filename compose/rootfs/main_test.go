@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 )
 
@@ -183,4 +184,14 @@ func (b built) read(t *testing.T, name string) string {
 		t.Error(err)
 	}
 	return string(data)
+}
+
+func lstat(t *testing.T, name string) *syscall.Stat_t {
+	t.Helper()
+	fi, err := os.Lstat(name)
+	if err != nil {
+		t.Error(err)
+		return &syscall.Stat_t{}
+	}
+	return fi.Sys().(*syscall.Stat_t)
 }
