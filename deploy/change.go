@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 
+	"photree/deploy/etcmerge"
 	"photree/internal/kargs"
 	"photree/internal/keyfile"
 )
@@ -232,4 +234,33 @@ func (s *Sysroot) Cleanup(ctx context.Context) (*Result, error) {
 		return nil, err
 	}
 	return r, runSteps(ctx, s, cleanSteps, c)
+}
+
+// EditKargs changes the kernel arguments of all deployments in place.
+func (s *Sysroot) EditKargs(ctx context.Context, edit func(kargs.List) (kargs.List, error)) (*Result, error) {
+	return s.change(ctx, func(st *State) ([]*Deployment, error) {
+		list := clones(st.Deployments)
+		for _, d := range list {
+			args, err := edit(d.Kargs)
+			if err != nil {
+				return nil, err
+			}
+			d.Kargs = args.RemoveKeys("ostree")
+		}
+		return list, nil
+	})
+}
+
+// ConfigDiff lists how the /etc of a deployment differs from its defaults: what
+// an update would carry over.
+func (s *Sysroot) ConfigDiff(ctx context.Context, d *Deployment) ([]etcmerge.Difference, error) {
+	base, err := etcmerge.Scan(ctx, filepath.Join(s.Path(d), "usr/etc"))
+	if err != nil {
+		return nil, err
+	}
+	local, err := etcmerge.Scan(ctx, filepath.Join(s.Path(d), "etc"))
+	if err != nil {
+		return nil, err
+	}
+	return etcmerge.Compare(base, local), nil
 }

@@ -132,3 +132,31 @@ func ResolveDeployed(s *deploy.Sysroot, rev string) (object.ID, error) {
 	}
 	return d.Commit, nil
 }
+
+// RebaseTarget reads what to follow instead: "REMOTE:BRANCH", "REMOTE:" for the same
+// branch of another remote, or "BRANCH" of the same remote.
+func RebaseTarget(st *deploy.State, stateroot, target string) (Refspec, error) {
+	remote, ref, hasRemote := strings.Cut(strings.TrimPrefix(target, "ostree://"), ":")
+	if !hasRemote {
+		remote, ref = "", remote
+	}
+	if remote != "" && ref != "" {
+		return Refspec{Remote: remote, Ref: ref}, nil
+	}
+	cur, err := current(st, stateroot)
+	if err != nil {
+		return Refspec{}, err
+	}
+	old, err := ParseRefspec(cur.Refspec())
+	switch {
+	case hasRemote && remote == "" && ref != "":
+		return Refspec{Ref: ref}, nil // ":BRANCH" is one of the local repository
+	case err != nil:
+		return Refspec{}, fmt.Errorf("the current deployment follows no branch: name remote and branch as REMOTE:BRANCH: %w", err)
+	case ref == "" && remote == "":
+		return Refspec{}, fmt.Errorf("%q names neither a remote nor a branch", target)
+	case ref == "":
+		return Refspec{Remote: remote, Ref: old.Ref}, nil
+	}
+	return Refspec{Remote: old.Remote, Ref: ref}, nil
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"photree/deploy"
@@ -279,4 +280,24 @@ func pick(st *deploy.State, index int) (*deploy.Deployment, error) {
 		return nil, &deploy.IndexError{Index: index, Count: len(st.Deployments)}
 	}
 	return st.Deployments[index], nil
+}
+
+// Following returns the branch that a stateroot follows.
+func Following(st *deploy.State, stateroot string) (Refspec, error) {
+	cur, err := current(st, stateroot)
+	if err != nil {
+		return Refspec{}, err
+	}
+	return followed(cur, UpdateOptions{})
+}
+
+// Target reads what to deploy: a version, a checksum, or one of them behind
+// "version=" or "revision=".
+func Target(s string) string {
+	for _, prefix := range []string{"revision=", "version="} {
+		if rest, ok := strings.CutPrefix(s, prefix); ok {
+			return rest
+		}
+	}
+	return s
 }

@@ -21,6 +21,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sort"
 	"strings"
 
@@ -303,4 +304,33 @@ func paths(trees ...Tree) []string {
 // less orders paths so that all below a directory stand right behind it.
 func less(a, b string) bool {
 	return strings.ReplaceAll(a, "/", "\x00") < strings.ReplaceAll(b, "/", "\x00")
+}
+
+// Difference is one path that differs between defaults and /etc.
+type Difference struct {
+	Op   byte // 'M' modified, 'D' removed, 'A' added
+	Path string
+}
+
+// Compare lists what the machine changed: all modified paths, then all removed,
+// then all added ones. Of a removed directory only the directory is listed.
+func Compare(base, local Tree) []Difference {
+	var byOp [3][]Difference
+	removed := ""
+	for _, p := range paths(base, local) {
+		b, inBase := base[p]
+		l, inLocal := local[p]
+		switch {
+		case !inLocal:
+			if removed == "" || !strings.HasPrefix(p, removed+"/") {
+				removed = p
+				byOp[1] = append(byOp[1], Difference{'D', p})
+			}
+		case !inBase:
+			byOp[2] = append(byOp[2], Difference{'A', p})
+		case !l.sameContent(b) || !l.sameMeta(b):
+			byOp[0] = append(byOp[0], Difference{'M', p})
+		}
+	}
+	return slices.Concat(byOp[0], byOp[1], byOp[2])
 }
