@@ -13,6 +13,7 @@ import (
 	"photree/cli/ostree"
 	"photree/cli/photree"
 	"photree/cli/rpmostree"
+	"photree/compose/rootfs"
 
 	"github.com/spf13/cobra"
 )
@@ -21,11 +22,14 @@ import (
 var version = "0.0.0-dev"
 
 var trees = map[string]func(*cli.Env) *cobra.Command{
-	"ostree":     ostree.New,
-	"rpm-ostree": rpmostree.New,
+	"ostree":       ostree.New,
+	"rpm-ostree":   rpmostree.New,
+	"mkostreerepo": rpmostree.NewMkostreerepo,
 }
 
 func main() {
+	// Scripts of packages run in this program, started again.
+	rootfs.SandboxMain()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	env := &cli.Env{
 		Ctx: ctx, Name: filepath.Base(os.Args[0]), Args: os.Args[1:],

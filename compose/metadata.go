@@ -1,0 +1,161 @@
+package compose
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"time"
+
+	"photree/compose/rpm"
+	"photree/internal/gvariant"
+)
+
+// commitMetadata describes the commit in the order and under the names that
+// rpm-ostree's commits have.
+func (r *run) commitMetadata() gvariant.Dict {
+	var d gvariant.Dict
+	d.Set("rpmostree.inputhash", gvariant.String(r.result.InputHash))
+	var repos []gvariant.Value
+	for _, x := range r.repos {
+		repos = append(repos, gvariant.Dict{
+			{Key: "id", Value: gvariant.String(x.ID())},
+			{Key: "timestamp", Value: gvariant.Uint64(gvariant.BE64(x.Timestamp()))},
+		}.Value())
+	}
+	d.Set("rpmostree.rpmmd-repos", gvariant.Array("a{sv}", repos...))
+	if r.result.Version != "" {
+		d.Set("version", gvariant.String(r.result.Version))
+	}
+	d.Set("rpmostree.rpmdb.pkglist", packageList(r.result.Packages))
+	if r.result.KVER != "" {
+		d.Set("ostree.linux", gvariant.String(r.result.KVER))
+		d.Set("ostree.bootable", gvariant.Bool(true))
+	}
+	for _, k := range sortedKeys(r.Treefile.CommitMetadata) {
+		if v, ok := metadataValue(r.Treefile.CommitMetadata[k]); ok {
+			d.Set(k, v)
+		} else {
+			r.log.warn(fmt.Sprintf("add-commit-metadata: %q is of no type that a commit holds", k))
+		}
+	}
+	for _, e := range r.Metadata {
+		d.Set(e.Key, e.Value)
+	}
+	return d
+}
+
+// packageList is a(sssss): name, epoch, version, release, architecture.
+func packageList(pkgs []rpm.NEVRA) gvariant.Value {
+	sorted := slices.Clone(pkgs)
+	slices.SortFunc(sorted, func(a, b rpm.NEVRA) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), a.EVR.Compare(b.EVR), cmp.Compare(a.Arch, b.Arch))
+	})
+	var list []gvariant.Value
+	for _, n := range sorted {
+		list = append(list, gvariant.Tuple(gvariant.String(n.Name), gvariant.String(strconv.FormatUint(uint64(n.Epoch), 10)),
+			gvariant.String(n.Version), gvariant.String(n.Release), gvariant.String(n.Arch)))
+	}
+	return gvariant.Array("(sssss)", list...)
+}
+
+// metadataValue turns a value of JSON or YAML into one of a commit.
+func metadataValue(v any) (gvariant.Value, bool) {
+	switch x := v.(type) {
+	case string:
+		return gvariant.String(x), true
+	case bool:
+		return gvariant.Bool(x), true
+	case int:
+		return gvariant.Int64(int64(x)), true
+	case int64:
+		return gvariant.Int64(x), true
+	case uint64:
+		return gvariant.Int64(int64(x)), true
+	case float64:
+		if x == float64(int64(x)) {
+			return gvariant.Int64(int64(x)), true
+		}
+	case []any:
+		var list []string
+		for _, e := range x {
+			s, ok := e.(string)
+			if !ok {
+				return gvariant.Value{}, false
+			}
+			list = append(list, s)
+		}
+		return gvariant.Strings(list), true
+	}
+	return gvariant.Value{}, false
+}
+
+// ReadMetadata reads metadata for a commit from a JSON object in a file.
+func ReadMetadata(name string) (gvariant.Dict, error) {
+	data, err := os.ReadFile(name)
+	if err != nil {
+		return nil, fmt.Errorf("reading commit metadata: %w", err)
+	}
+	var m map[string]any
+	if err := json.Unmarshal(data, &m); err != nil {
+		return nil, fmt.Errorf("reading commit metadata %q: %w", name, err)
+	}
+	var d gvariant.Dict
+	for _, k := range sortedKeys(m) {
+		v, ok := metadataValue(m[k])
+		if !ok {
+			return nil, fmt.Errorf("reading commit metadata %q: %q is of no type that a commit holds", name, k)
+		}
+		d.Set(k, v)
+	}
+	return d, nil
+}
+
+func sortedKeys(m map[string]any) []string {
+	out := make([]string, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func sortedNames(pkgs []rpm.NEVRA) []string {
+	out := make([]string, len(pkgs))
+	for i, n := range pkgs {
+		out[i] = n.String()
+	}
+	slices.Sort(out)
+	return out
+}
+
+// commitTime is SOURCE_DATE_EPOCH where it is set, else the clock's.
+func commitTime() (time.Time, error) {
+	s := os.Getenv("SOURCE_DATE_EPOCH")
+	if s == "" {
+		return time.Now().UTC().Truncate(time.Second), nil
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("SOURCE_DATE_EPOCH is %q, not a number of seconds", s)
+	}
+	return time.Unix(n, 0).UTC(), nil
+}
+
+func fileDigest(name string) (string, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
