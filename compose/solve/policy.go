@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+
+	"photree/compose/rpm"
 )
 
 // best orders candidates as libsolv's policy does and drops the ones that are
@@ -20,13 +22,19 @@ func (s *search) best(candidates []id) []id {
 	if len(out) > 1 {
 		out = s.dropObsoleted(out)
 	}
-	if len(out) > 1 && s.recommends {
+	if len(out) > 1 {
 		out = s.preferRecommended(out)
 	}
-	if len(out) > 1 {
-		out = s.preferNewest(out)
-	}
 	return out
+}
+
+// reorder puts candidates that are equally good in the order in which they are
+// tried.
+func (s *search) reorder(ids []id) []id {
+	if len(ids) < 2 {
+		return ids
+	}
+	return s.preferHigherProvides(s.preferNewest(ids))
 }
 
 func (p *pool) priority(n id) int {
@@ -104,12 +112,13 @@ func (p *pool) obsoletesAny(n, o id) bool {
 	return false
 }
 
-// preferRecommended keeps the candidates that something installed recommends,
-// if there are any.
+// preferRecommended keeps the candidates that something installed or another
+// candidate recommends, or that supplement these, if there are any. It does so
+// too when weak dependencies are not installed.
 func (s *search) preferRecommended(ids []id) []id {
 	var wanted []id
 	for _, n := range ids {
-		if s.isRecommended(n) || s.isSupplementing(n) {
+		if s.isRecommended(n, ids) || s.supplementsAny(n, ids) {
 			wanted = append(wanted, n)
 		}
 	}
@@ -119,18 +128,25 @@ func (s *search) preferRecommended(ids []id) []id {
 	return ids
 }
 
-func (s *search) isRecommended(n id) bool {
-	for _, l := range s.trail {
-		if l < 0 {
-			continue
-		}
-		recs := s.pkgs[l].Recommends
-		for i := range recs {
-			if recs[i].Rich == nil {
-				if _, found := slices.BinarySearch(s.providers(&recs[i]), n); found {
-					return true
-				}
-			}
+func (s *search) isRecommended(n id, others []id) bool {
+	return slices.ContainsFunc(s.recommendedBy[n], func(o id) bool {
+		return s.value[o] > 0 || o != n && slices.Contains(others, o)
+	})
+}
+
+func (s *search) supplementsAny(n id, others []id) bool {
+	if len(s.pkgs[n].Supplements) == 0 {
+		return false
+	}
+	if s.isSupplementing(n) {
+		return true
+	}
+	deps := s.pkgs[n].Supplements
+	for i := range deps {
+		if deps[i].Rich == nil && slices.ContainsFunc(s.providers(&deps[i]), func(o id) bool {
+			return o != n && slices.Contains(others, o)
+		}) {
+			return true
 		}
 	}
 	return false
@@ -162,4 +178,40 @@ func (p *pool) isOld(n id) int {
 		}
 	}
 	return 0
+}
+
+// preferHigherProvides puts the candidate first that provides a higher version
+// of something that another candidate provides too, as of two generations of a
+// library. Where they disagree about which is higher, the order stays.
+func (s *search) preferHigherProvides(ids []id) []id {
+	for i := 1; i < len(ids); i++ {
+		for j := i; j > 0 && s.compareProvides(ids[j-1], ids[j]) < 0; j-- {
+			ids[j-1], ids[j] = ids[j], ids[j-1]
+		}
+	}
+	return ids
+}
+
+func (p *pool) compareProvides(a, b id) int {
+	result := 0
+	for i := range p.pkgs[a].Provides {
+		x := &p.pkgs[a].Provides[i]
+		if x.Flags&rpm.CompareMask != rpm.Equal {
+			continue
+		}
+		for j := range p.pkgs[b].Provides {
+			y := &p.pkgs[b].Provides[j]
+			if y.Name != x.Name || y.Flags&rpm.CompareMask != rpm.Equal {
+				continue
+			}
+			c := x.EVR.Compare(y.EVR)
+			if c != 0 && result != 0 && c != result {
+				return 0
+			}
+			if c != 0 {
+				result = c
+			}
+		}
+	}
+	return result
 }

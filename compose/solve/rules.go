@@ -42,6 +42,8 @@ type rules struct {
 	queue       []id
 	later       []pending // dependencies on paths that lookup must be asked about
 	weakOnes    []id      // packages with Supplements
+
+	recommendedBy map[id][]id
 }
 
 type pending struct {
@@ -55,6 +57,7 @@ const maxClauses = 4096
 
 func (r *rules) build(ctx context.Context, jobs []job) error {
 	r.wanted = jobs
+	r.recommendedBy = map[id][]id{}
 	r.reached, r.done = make([]bool, len(r.pkgs)), make([]bool, len(r.pkgs))
 	if r.recommends {
 		for n, pkg := range r.pkgs[1:] {
@@ -69,7 +72,7 @@ func (r *rules) build(ctx context.Context, jobs []job) error {
 			r.clause(clause{lits: slices.Clone(j.any), kind: fromJob, pkg: id(i)})
 			continue
 		}
-		cnf, err := r.cnf(j.rich, false, 0)
+		cnf, err := r.cnf(j.rich, false)
 		if err != nil {
 			return fmt.Errorf("the package %q: %w", j.token, err)
 		}
@@ -166,16 +169,13 @@ func (r *rules) pkgClauses(n id) error {
 		}
 	}
 	r.done[n] = true
-	if !r.recommends {
-		return nil
-	}
 	for i := range pkg.Recommends {
 		d := &pkg.Recommends[i]
-		if r.missing(d) != nil {
+		if r.recommends && r.missing(d) != nil {
 			r.later = append(r.later, pending{n, learned, d})
 			continue
 		}
-		r.reachWeak(d)
+		r.reachWeak(n, d)
 	}
 	return nil
 }
@@ -203,18 +203,14 @@ func (r *rules) depClauses(n id, kind clauseKind, d *rpm.Dep) error {
 		return nil
 	}
 	if kind == learned { // a Recommends that had to wait
-		r.reachWeak(d)
+		r.reachWeak(n, d)
 		return nil
 	}
 	if d.Rich == nil {
 		r.plainClauses(n, kind, d)
 		return nil
 	}
-	self := id(0)
-	if kind == fromConflict {
-		self = n // a package does not conflict with itself
-	}
-	cnf, err := r.cnf(d, kind == fromConflict, self)
+	cnf, err := r.cnf(d, kind == fromConflict)
 	if err != nil {
 		return fmt.Errorf("package %s: %w", describe(r.pkgs[n]), err)
 	}
@@ -244,9 +240,8 @@ func (r *rules) plainClauses(n id, kind clauseKind, d *rpm.Dep) {
 	r.clause(clause{lits: append(lits, ids...), kind: kind, pkg: n, dep: d})
 }
 
-// cnf expands a dependency to clauses, or its negation. self is left out of the
-// packages that a negated leaf excludes.
-func (r *rules) cnf(d *rpm.Dep, negate bool, self id) ([][]int32, error) {
+// cnf expands a dependency to clauses, or its negation.
+func (r *rules) cnf(d *rpm.Dep, negate bool) ([][]int32, error) {
 	if d.Rich == nil || d.Rich.Op == rpm.With || d.Rich.Op == rpm.Without {
 		ids := r.matching(d)
 		if !negate {
@@ -254,14 +249,12 @@ func (r *rules) cnf(d *rpm.Dep, negate bool, self id) ([][]int32, error) {
 		}
 		var out [][]int32
 		for _, i := range ids {
-			if i != self {
-				out = append(out, []int32{-i})
-			}
+			out = append(out, []int32{-i})
 		}
 		return out, nil
 	}
 	args := d.Rich.Args
-	part := func(i int, neg bool) ([][]int32, error) { return r.cnf(&args[i], neg != negate, self) }
+	part := func(i int, neg bool) ([][]int32, error) { return r.cnf(&args[i], neg != negate) }
 	switch d.Rich.Op {
 	case rpm.And, rpm.Or:
 		var out [][]int32
@@ -294,7 +287,7 @@ func (r *rules) cnf(d *rpm.Dep, negate bool, self id) ([][]int32, error) {
 	var e rpm.Dep
 	switch {
 	case d.Rich.Op == opNot:
-		return r.cnf(&args[0], !negate, self)
+		return r.cnf(&args[0], !negate)
 	case d.Rich.Op == rpm.If && len(args) == 2:
 		e = rich(rpm.Or, args[0], not(args[1]))
 	case d.Rich.Op == rpm.If:
@@ -304,7 +297,7 @@ func (r *rules) cnf(d *rpm.Dep, negate bool, self id) ([][]int32, error) {
 	default:
 		e = rich(rpm.And, rich(rpm.Or, args[0], args[1]), rich(rpm.Or, not(args[1]), args[2]))
 	}
-	return r.cnf(&e, negate, self)
+	return r.cnf(&e, negate)
 }
 
 // opNot is an operator that only cnf makes.
@@ -357,11 +350,14 @@ func (r *rules) matching(d *rpm.Dep) []id {
 	return out
 }
 
-// reachWeak reaches what a weak dependency could install.
-func (r *rules) reachWeak(d *rpm.Dep) {
+// reachWeak reaches what a Recommends of n could install.
+func (r *rules) reachWeak(n id, d *rpm.Dep) {
 	eachLeaf(d, func(l *rpm.Dep) {
 		for _, o := range r.providers(l) {
-			r.reach(o)
+			r.recommendedBy[o] = append(r.recommendedBy[o], n)
+			if r.recommends {
+				r.reach(o)
+			}
 		}
 	})
 }

@@ -14,6 +14,14 @@ type search struct {
 	*sat
 	open []int32 // clauses that may ask for a package: those with a positive literal
 	at   int     // in open: where the round goes on
+
+	branches []branch
+}
+
+// branch is a decision between candidates that were equally good.
+type branch struct {
+	level  int32 // before the decision
+	others []id
 }
 
 func newSearch(r *rules) *search {
@@ -34,17 +42,47 @@ func (s *search) run(ctx context.Context) error {
 		if steps%256 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
+		s.dropBranches()
 		next := s.nextJob()
-		if next == 0 {
+		if next == nil {
 			next = s.nextRequirement()
 		}
-		if next == 0 && s.recommends {
+		if next == nil && s.recommends {
 			next = s.nextWeak()
 		}
-		if next == 0 {
+		if next == nil {
+			next = s.reconsider()
+		}
+		if next == nil {
 			return nil
 		}
-		s.decide(next)
+		if len(next) > 1 {
+			s.branches = append(s.branches, branch{s.depth(), next[1:]})
+		}
+		s.decide(next[0])
+	}
+	return nil
+}
+
+// dropBranches forgets the branches of levels that a conflict has undone.
+func (s *search) dropBranches() {
+	for n := len(s.branches); n > 0 && s.branches[n-1].level >= s.depth(); n-- {
+		s.branches = s.branches[:n-1]
+	}
+}
+
+// reconsider looks for a decision that became unnecessary: another of its
+// candidates is installed in the end anyway. It goes back to before the first
+// such decision and gives that candidate.
+func (s *search) reconsider() []id {
+	for _, b := range s.branches {
+		for _, n := range b.others {
+			if s.value[n] > 0 {
+				s.undo(b.level)
+				s.dropBranches()
+				return []id{n}
+			}
+		}
 	}
 	return nil
 }
@@ -75,23 +113,26 @@ func (s *search) due(lits []int32) []id {
 	return out
 }
 
-func (s *search) nextJob() id {
+// The next functions give what to decide: the preferred candidate, and after it
+// those that are as good; or nil when nothing is left to decide.
+
+func (s *search) nextJob() []id {
 	for i := range s.sat.clauses {
 		c := &s.sat.clauses[i]
 		if c.kind != fromJob {
 			break
 		}
 		if cand := s.due(c.lits); cand != nil {
-			return s.best(cand)[0]
+			return s.reorder(s.best(cand))
 		}
 	}
-	return 0
+	return nil
 }
 
 // nextRequirement goes round the clauses. One with several candidates that are
 // equally good waits until nothing else is left to decide: by then another
 // requirement may have chosen.
-func (s *search) nextRequirement() id {
+func (s *search) nextRequirement() []id {
 	var postponed []id
 	for range s.open {
 		if s.at >= len(s.open) {
@@ -105,16 +146,13 @@ func (s *search) nextRequirement() id {
 		}
 		cand = s.best(cand)
 		if len(cand) == 1 {
-			return cand[0]
+			return cand
 		}
 		if postponed == nil {
 			postponed = cand
 		}
 	}
-	if postponed != nil {
-		return postponed[0]
-	}
-	return 0
+	return s.reorder(postponed)
 }
 
 // holds evaluates a dependency over what is installed now.
@@ -146,19 +184,9 @@ func (s *search) holds(d *rpm.Dep) bool {
 	return s.holds(&args[0])
 }
 
-// nextWeak gives a package that something installed recommends or that
-// supplements what is installed, if it can still be installed.
-func (s *search) nextWeak() id {
-	for n := id(1); int(n) < len(s.pkgs); n++ {
-		if s.value[n] > 0 {
-			recs := s.pkgs[n].Recommends
-			for i := range recs {
-				if c := s.recommended(&recs[i]); c != 0 {
-					return c
-				}
-			}
-		}
-	}
+// nextWeak gives a package that supplements what is installed or that something
+// installed recommends, if it can still be installed.
+func (s *search) nextWeak() []id {
 	for _, n := range s.weakOnes {
 		if s.reached[n] && s.value[n] == 0 && s.isSupplementing(n) {
 			var same []id
@@ -167,32 +195,39 @@ func (s *search) nextWeak() id {
 					same = append(same, o)
 				}
 			}
-			return s.best(same)[0]
+			return s.best(same)[:1]
 		}
 	}
-	return 0
+	for n := id(1); int(n) < len(s.pkgs); n++ {
+		if s.value[n] > 0 {
+			recs := s.pkgs[n].Recommends
+			for i := range recs {
+				if c := s.recommended(&recs[i]); c != nil {
+					return c
+				}
+			}
+		}
+	}
+	return nil
 }
 
-func (s *search) recommended(d *rpm.Dep) id {
+func (s *search) recommended(d *rpm.Dep) []id {
 	if d.Rich == nil {
 		ids := s.providers(d)
 		var cand []id
 		for _, n := range ids {
 			switch {
 			case s.value[n] > 0:
-				return 0
+				return nil
 			case s.value[n] == 0 && s.reached[n]:
 				cand = append(cand, n)
 			}
 		}
-		if cand == nil {
-			return 0
-		}
-		return s.best(cand)[0]
+		return s.reorder(s.best(cand))
 	}
-	cnf, err := s.cnf(d, false, 0)
+	cnf, err := s.cnf(d, false)
 	if err != nil {
-		return 0 // too complex to be worth it
+		return nil // too complex to be worth it
 	}
 	var first []id
 	for _, lits := range cnf {
@@ -201,16 +236,13 @@ func (s *search) recommended(d *rpm.Dep) id {
 			hopeless = hopeless && s.of(l) < 0
 		}
 		if hopeless {
-			return 0
+			return nil
 		}
 		if c := s.due(lits); c != nil && first == nil {
 			first = c
 		}
 	}
-	if first == nil {
-		return 0
-	}
-	return s.best(first)[0]
+	return s.reorder(s.best(first))
 }
 
 // result gives what is needed of what was decided. A choice that was made early
@@ -236,6 +268,7 @@ func (s *search) result() *Result {
 }
 
 // need closes a set of packages over the clauses, with installed packages only.
+// Of several that satisfy a clause it takes one that something else needs.
 func (s *search) need(needed []bool) {
 	for {
 		changed := false
@@ -260,7 +293,7 @@ func (s *search) need(needed []bool) {
 			if postponed == nil {
 				return
 			}
-			needed[s.best(postponed)[0]] = true
+			needed[s.reorder(s.best(postponed))[0]] = true
 		}
 	}
 }
