@@ -34,7 +34,7 @@ func (s *search) reorder(ids []id) []id {
 	if len(ids) < 2 {
 		return ids
 	}
-	return s.preferHigherProvides(s.preferNewest(ids))
+	return s.preferSuggested(s.preferHigherProvides(s.preferNewest(ids)))
 }
 
 func (p *pool) priority(n id) int {
@@ -152,8 +152,22 @@ func (s *search) supplementsAny(n id, others []id) bool {
 	return false
 }
 
-func (s *search) isSupplementing(n id) bool {
-	deps := s.pkgs[n].Supplements
+func (s *search) isSupplementing(n id) bool { return s.anyHolds(s.pkgs[n].Supplements) }
+
+// preferSuggested puts candidates first that something installed suggests, or
+// that enhance it.
+func (s *search) preferSuggested(ids []id) []id {
+	rank := func(n id) int {
+		if slices.ContainsFunc(s.suggestedBy[n], func(o id) bool { return s.value[o] > 0 }) || s.anyHolds(s.pkgs[n].Enhances) {
+			return 0
+		}
+		return 1
+	}
+	slices.SortStableFunc(ids, func(a, b id) int { return cmp.Compare(rank(a), rank(b)) })
+	return ids
+}
+
+func (s *search) anyHolds(deps []rpm.Dep) bool {
 	for i := range deps {
 		if s.holds(&deps[i]) {
 			return true

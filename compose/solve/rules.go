@@ -44,6 +44,7 @@ type rules struct {
 	weakOnes    []id      // packages with Supplements
 
 	recommendedBy map[id][]id
+	suggestedBy   map[id][]id
 }
 
 type pending struct {
@@ -57,7 +58,7 @@ const maxClauses = 4096
 
 func (r *rules) build(ctx context.Context, jobs []job) error {
 	r.wanted = jobs
-	r.recommendedBy = map[id][]id{}
+	r.recommendedBy, r.suggestedBy = map[id][]id{}, map[id][]id{}
 	r.reached, r.done = make([]bool, len(r.pkgs)), make([]bool, len(r.pkgs))
 	if r.recommends {
 		for n, pkg := range r.pkgs[1:] {
@@ -176,6 +177,13 @@ func (r *rules) pkgClauses(n id) error {
 			continue
 		}
 		r.reachWeak(n, d)
+	}
+	for i := range pkg.Suggests {
+		eachLeaf(&pkg.Suggests[i], func(l *rpm.Dep) {
+			for _, o := range r.providers(l) {
+				r.suggestedBy[o] = append(r.suggestedBy[o], n)
+			}
+		})
 	}
 	return nil
 }
