@@ -60,6 +60,11 @@ func (s *scripts) run(ctx context.Context, x script) error {
 	if units := presetUnits(x); units != nil {
 		return s.preset(x, units)
 	}
+	return s.execute(ctx, x)
+}
+
+// execute runs a script in the sandbox, whatever it does.
+func (s *scripts) execute(ctx context.Context, x script) error {
 	start := time.Now()
 	j := job{
 		Root: s.root.path, Args: x.args, Script: x.body, Env: s.environment(),
@@ -109,8 +114,13 @@ func (s *scripts) finishLdconfig(ctx context.Context) error {
 		return nil
 	}
 	s.ldconfig = false
-	x := script{kind: "ldconfig", args: []string{"/sbin/ldconfig", "-X"}}
-	return s.runAdvisory(ctx, x)
+	err := s.execute(ctx, script{kind: "ldconfig", args: []string{"/sbin/ldconfig", "-X"}})
+	var failed *scriptError
+	if errors.As(err, &failed) {
+		s.warn(err.Error())
+		return nil
+	}
+	return err
 }
 
 // lines gives the commands of a shell script without comments, shell
