@@ -228,11 +228,11 @@ func (p *Part) complete() {
 		p.Type = gpt.EFISystemPartition
 	case p.Filesystem == "swap":
 		p.Type = gpt.LinuxSwap
-	case p.Mountpoint == "/boot":
-		p.Type = gpt.LinuxExtendedBoot
 	default:
-		// Not the root type of the discoverable partitions: systemd's generator
-		// would mount what root= already names.
+		// Neither the root nor the boot type of the discoverable partitions:
+		// systemd's generator would mount what root= and fstab already name,
+		// and for the sake of a boot type automount the ESP on /efi, which
+		// a tree has not.
 		p.Type = gpt.LinuxFilesystem
 	}
 	if p.PartLabel == "" {
