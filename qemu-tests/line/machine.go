@@ -33,7 +33,7 @@ const Console = "console=ttyS0"
 // Install installs a machine onto a disk image with `photree install`.
 func (l *Line) Install(ctx context.Context, in Install) error {
 	_, err := l.Photree(ctx, "install", "--disk="+in.Disk, "--size="+diskSize, "--source="+in.Source, "--ref="+distro.Ref,
-		"--remote-url="+in.RemoteURL, "--hostname="+in.Hostname, "--password="+Password, "--karg="+Console)
+		"--remote-url="+in.RemoteURL, "--hostname="+in.Hostname, "--root-password="+Password, "--karg="+Console)
 	return err
 }
 
