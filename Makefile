@@ -8,7 +8,7 @@ DESTDIR   ?=
 SYSCONFDIR ?= /etc
 export CGO_ENABLED = 0
 
-GOFLAGS_RELEASE = -trimpath -ldflags '-s -w -X photree/cli.Version=$(VERSION)'
+GOFLAGS_RELEASE = -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
 BOOTFLAGS       = -trimpath -ldflags '-s -w'
 
 # Debian packages that the tests and the demo use: virtual machines and
@@ -80,15 +80,29 @@ lint:
 man: build
 	@mkdir -p out/man
 	bin/photree man out/man
+	@echo 'the manual pages are in out/man'
 
-# install puts photree under DESTDIR/PREFIX: the binaries, the systemd units,
-# completions and manual pages.
+# install puts photree under DESTDIR/PREFIX: the binaries and the names they are
+# also called by, the systemd units, completions and manual pages.
+LIBDIR = $(DESTDIR)$(PREFIX)/lib
 install: build
-	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/lib/photree $(DESTDIR)$(PREFIX)/lib/ostree
+	install -d $(DESTDIR)$(PREFIX)/bin $(LIBDIR)/photree $(LIBDIR)/ostree \
+		$(LIBDIR)/systemd/system $(LIBDIR)/systemd/system-preset $(LIBDIR)/systemd/system-generators \
+		$(DESTDIR)$(PREFIX)/share/man $(DESTDIR)$(PREFIX)/share/bash-completion/completions \
+		$(DESTDIR)$(PREFIX)/share/zsh/site-functions $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
 	install -m 0755 bin/photree $(DESTDIR)$(PREFIX)/bin/photree
 	@for name in ostree rpm-ostree mkostreerepo; do ln -sfn photree $(DESTDIR)$(PREFIX)/bin/$$name; done
-	install -m 0755 bin/photree-init $(DESTDIR)$(PREFIX)/lib/photree/photree-init
-	install -m 0755 bin/ostree-prepare-root $(DESTDIR)$(PREFIX)/lib/ostree/ostree-prepare-root
+	install -m 0755 bin/photree-init $(LIBDIR)/photree/photree-init
+	install -m 0755 bin/ostree-prepare-root $(LIBDIR)/ostree/ostree-prepare-root
+	ln -sfn ostree-prepare-root $(LIBDIR)/ostree/ostree-remount
+	ln -sfn ../../ostree/ostree-prepare-root $(LIBDIR)/systemd/system-generators/ostree-system-generator
+	install -m 0644 units/*.service $(LIBDIR)/systemd/system/
+	install -m 0644 units/*.preset $(LIBDIR)/systemd/system-preset/
+	bin/photree man $(DESTDIR)$(PREFIX)/share/man/man1
+	@for name in photree ostree rpm-ostree; do \
+		bin/photree completion --program=$$name bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$name; \
+		bin/photree completion --program=$$name zsh > $(DESTDIR)$(PREFIX)/share/zsh/site-functions/_$$name; \
+		bin/photree completion --program=$$name fish > $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/$$name.fish; done
 
 clean:
 	rm -rf bin out
