@@ -200,17 +200,65 @@ func number(b []byte) (uint64, error) {
 }
 
 func (p *primaryParser) evr() rpm.EVR {
-	e := rpm.EVR{Version: p.attr("ver"), Release: p.attr("rel")}
-	if b := p.s.attr("epoch"); len(b) > 0 && string(b) != "0" {
-		n, _ := strconv.ParseUint(string(b), 10, 32)
-		e.Epoch = uint32(n)
-	}
-	return e
+	return rpm.EVR{Epoch: epoch(p.s.attr("epoch")), Version: p.attr("ver"), Release: p.attr("rel")}
 }
 
 var flagNames = map[string]rpm.Sense{
 	"EQ": rpm.Equal, "LT": rpm.Less, "GT": rpm.Greater,
 	"LE": rpm.Less | rpm.Equal, "GE": rpm.Greater | rpm.Equal,
+}
+
+// entry reads one dependency, from the attributes of its tag.
+func (p *primaryParser) entry() (rpm.Dep, error) {
+	var d rpm.Dep
+	var flags rpm.Sense
+	pre := false
+	key, value, rest := nextAttr(p.s.attrs)
+	for ; key != nil; key, value, rest = nextAttr(rest) {
+		switch string(key) {
+		case "name":
+			d.Name = p.intern(value)
+		case "flags":
+			flags = flagNames[string(value)]
+		case "epoch":
+			d.EVR.Epoch = epoch(value)
+		case "ver":
+			d.EVR.Version = p.intern(value)
+		case "rel":
+			d.EVR.Release = p.intern(value)
+		case "pre":
+			pre = string(value) == "1"
+		}
+	}
+	switch {
+	case d.Name == "":
+		return d, fmt.Errorf("a dependency has no name")
+	case d.Name[0] == '(':
+		// One that cannot be parsed stays a name that nothing provides: only who
+		// wants this package has to hear of it.
+		if rich, err := rpm.ParseDep(d.Name); err == nil {
+			d = rich
+		}
+	case flags == 0:
+		d.EVR = rpm.EVR{}
+	default:
+		d.Flags = flags
+	}
+	if pre {
+		d.Flags |= rpm.SensePrereq
+	}
+	return d, nil
+}
+
+func epoch(b []byte) uint32 {
+	if len(b) == 0 || len(b) == 1 && b[0] == '0' {
+		return 0
+	}
+	n, err := strconv.ParseUint(string(b), 10, 32)
+	if err != nil {
+		return 0
+	}
+	return uint32(n)
 }
 
 // entries reads one list of dependencies.
@@ -227,21 +275,9 @@ func (p *primaryParser) entries() ([]rpm.Dep, error) {
 		if p.s.kind != startTag || p.s.name != "rpm:entry" {
 			continue
 		}
-		d := rpm.Dep{Name: p.attr("name")}
-		if d.Name == "" {
-			return nil, fmt.Errorf("a dependency has no name")
-		}
-		if d.Name[0] == '(' {
-			// One that cannot be parsed stays a name that nothing provides: only
-			// who wants this package has to hear of it.
-			if rich, err := rpm.ParseDep(d.Name); err == nil {
-				d = rich
-			}
-		} else if f := p.s.attr("flags"); len(f) > 0 {
-			d.Flags, d.EVR = flagNames[string(f)], p.evr()
-		}
-		if string(p.s.attr("pre")) == "1" {
-			d.Flags |= rpm.SensePrereq
+		d, err := p.entry()
+		if err != nil {
+			return nil, err
 		}
 		p.deps = append(p.deps, d)
 	}

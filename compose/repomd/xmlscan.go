@@ -265,32 +265,44 @@ func (s *scanner) pop(name string) error {
 
 // attr gives the value of an attribute of the current start tag.
 func (s *scanner) attr(name string) []byte {
-	rest := s.attrs
-	for {
-		rest = bytes.TrimLeft(rest, " \t\r\n")
-		eq := bytes.IndexByte(rest, '=')
-		if eq < 0 {
-			return nil
-		}
-		key := bytes.TrimRight(rest[:eq], " \t\r\n")
-		rest = bytes.TrimLeft(rest[eq+1:], " \t\r\n")
-		if len(rest) < 2 || rest[0] != '"' && rest[0] != '\'' {
-			return nil
-		}
-		end := bytes.IndexByte(rest[1:], rest[0])
-		if end < 0 {
-			return nil
-		}
-		value := rest[1 : 1+end]
-		rest = rest[end+2:]
+	key, value, rest := nextAttr(s.attrs)
+	for ; key != nil; key, value, rest = nextAttr(rest) {
 		if string(key) == name {
-			_, v, err := unescape(nil, value)
-			if err != nil {
-				return value
-			}
-			return v
+			return value
 		}
 	}
+	return nil
+}
+
+// nextAttr takes the first attribute off the text of a start tag; key is nil
+// when there is none. What is no attribute ends the list.
+func nextAttr(b []byte) (key, value, rest []byte) {
+	i := 0
+	for i < len(b) && b[i] <= ' ' {
+		i++
+	}
+	start := i
+	for i < len(b) && b[i] != '=' && b[i] > ' ' {
+		i++
+	}
+	key = b[start:i]
+	for i < len(b) && (b[i] <= ' ' || b[i] == '=') {
+		i++
+	}
+	if len(key) == 0 || i >= len(b) || b[i] != '"' && b[i] != '\'' {
+		return nil, nil, nil
+	}
+	end := bytes.IndexByte(b[i+1:], b[i])
+	if end < 0 {
+		return nil, nil, nil
+	}
+	value = b[i+1 : i+1+end]
+	if bytes.IndexByte(value, '&') >= 0 {
+		if _, v, err := unescape(nil, value); err == nil {
+			value = v
+		}
+	}
+	return key, value, b[i+end+2:]
 }
 
 // unescape replaces references, using scratch for the result if there are any.

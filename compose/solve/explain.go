@@ -225,7 +225,7 @@ func (s *search) whyNot(d *rpm.Dep) string {
 	if len(b) > 0 {
 		return fmt.Sprintf(" (package %s would, and %s)", describe(b[0].pkg), b[0].why)
 	}
-	for _, n := range s.byName[d.Name] {
+	for _, n := range s.named(d.Name) {
 		return fmt.Sprintf(" (there is %s)", describe(s.pkgs[n]))
 	}
 	return ""

@@ -113,7 +113,7 @@ func (p *pool) job(token, repo string) ([]job, error) {
 		return nil, fmt.Errorf("the package %q cannot be understood: %w", token, err)
 	}
 	if d.Flags&rpm.CompareMask != 0 {
-		named := slices.DeleteFunc(slices.Clone(p.byName[d.Name]), func(i id) bool {
+		named := slices.DeleteFunc(slices.Clone(p.named(d.Name)), func(i id) bool {
 			return !d.Overlaps(rpm.Dep{Flags: rpm.Equal, EVR: p.pkgs[i].EVR})
 		})
 		if js := one(named); js != nil {
@@ -121,7 +121,7 @@ func (p *pool) job(token, repo string) ([]job, error) {
 		}
 		return one(p.providers(&d)), nil
 	}
-	if ids := keep(p.byName[token]); len(ids) > 0 {
+	if ids := keep(p.named(token)); len(ids) > 0 {
 		return one(p.withObsoleters(token, ids)), nil
 	}
 	if js := one(p.bySpelling(token)); js != nil {
@@ -216,7 +216,10 @@ func (p *pool) nearMisses(token string) []string {
 	}
 	var list []near
 	limit := 1 + len(token)/5
-	for name := range p.byName {
+	for name := range p.entries {
+		if len(p.named(name)) == 0 {
+			continue
+		}
 		low := strings.ToLower(name)
 		switch d := distance(token, low, limit); {
 		case d <= limit:

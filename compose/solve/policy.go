@@ -186,7 +186,7 @@ func (s *search) preferNewest(ids []id) []id {
 }
 
 func (p *pool) isOld(n id) int {
-	for _, o := range p.byName[p.pkgs[n].Name] {
+	for _, o := range p.named(p.pkgs[n].Name) {
 		if p.priority(o) <= p.priority(n) && p.pkgs[o].EVR.Compare(p.pkgs[n].EVR) > 0 {
 			return 1
 		}

@@ -19,10 +19,11 @@ type id = int32
 // pool is the indexed form of what is available.
 type pool struct {
 	pkgs     []*Package // by id; 0 is unused
-	number   map[*Package]id
 	arch     archClass
-	byName   map[string][]id
-	provides map[string][]provide
+	entries  map[string]int32 // name to its place in starts
+	starts   []start          // of each name, and one more for the end
+	ids      []id             // of the packages with a name, by name
+	provs    []provide        // of a name, by name
 	files    map[string][]id // of paths that something depends on
 	cache    map[depKey][]id
 	unusable map[string][]blocked // by name and provided name: what cannot be a candidate, and why
@@ -30,6 +31,10 @@ type pool struct {
 	looked   map[string]bool // paths that lookup was asked for
 	repos    []string
 }
+
+// start says where in ids and provs those of one name begin: two big slices
+// instead of two small ones for each of 100,000 names.
+type start struct{ ids, provs int32 }
 
 type provide struct {
 	pkg id
@@ -49,10 +54,8 @@ type depKey struct {
 
 func newPool(req Request) *pool {
 	p := &pool{
-		pkgs: make([]*Package, 1, len(req.Available)+1), number: make(map[*Package]id, len(req.Available)),
-		byName:   make(map[string][]id, len(req.Available)),
-		provides: make(map[string][]provide, len(req.Available)*2),
-		files:    map[string][]id{}, cache: map[depKey][]id{}, unusable: map[string][]blocked{},
+		pkgs:  make([]*Package, 1, len(req.Available)+1),
+		files: map[string][]id{}, cache: map[depKey][]id{}, unusable: map[string][]blocked{},
 		lookup: req.LookupFiles, looked: map[string]bool{},
 	}
 	machine := req.Arch
@@ -80,9 +83,10 @@ func newPool(req Request) *pool {
 			}
 			continue
 		}
-		p.add(pkg)
+		p.pkgs = append(p.pkgs, pkg)
 	}
 	p.repos = slices.Sorted(maps.Keys(repos))
+	p.indexNames()
 	p.indexFiles()
 	return p
 }
@@ -105,21 +109,89 @@ func (p *pool) blocks(pkg *Package, machine string, excluded patterns, locked ma
 	return ""
 }
 
-func (p *pool) add(pkg *Package) {
-	n := id(len(p.pkgs))
-	p.pkgs = append(p.pkgs, pkg)
-	p.number[pkg] = n
-	p.byName[pkg.Name] = append(p.byName[pkg.Name], n)
-	self := false
+// indexNames fills entries, starts, ids and provs: first it counts, then it puts
+// everything in its place.
+func (p *pool) indexNames() {
+	p.entries = make(map[string]int32, len(p.pkgs)*2)
+	p.starts = make([]start, 1, len(p.pkgs)*2)
+	number := func(name string) int32 {
+		e, ok := p.entries[name]
+		if !ok {
+			e = int32(len(p.starts) - 1)
+			p.entries[name] = e
+			p.starts = append(p.starts, start{})
+		}
+		return e
+	}
+	of := make([]int32, 0, len(p.pkgs)*4) // the entries in the order of the second pass
+	for _, pkg := range p.pkgs[1:] {
+		e := number(pkg.Name)
+		of = append(of, e)
+		p.starts[e].ids++
+		if !providesItself(pkg) {
+			p.starts[e].provs++
+		}
+		for i := range pkg.Provides {
+			e := number(pkg.Provides[i].Name)
+			of = append(of, e)
+			p.starts[e].provs++
+		}
+	}
+	total := start{}
+	for i, s := range p.starts {
+		p.starts[i] = total
+		total.ids += s.ids
+		total.provs += s.provs
+	}
+	p.ids, p.provs = make([]id, total.ids), make([]provide, total.provs)
+	fill := slices.Clone(p.starts)
+	put := func(e int32, n int, d *rpm.Dep) {
+		p.provs[fill[e].provs] = provide{id(n), d}
+		fill[e].provs++
+	}
+	for i, pkg := range p.pkgs[1:] {
+		n, e := i+1, of[0]
+		of = of[1:]
+		p.ids[fill[e].ids] = id(n)
+		fill[e].ids++
+		if !providesItself(pkg) {
+			put(e, n, &rpm.Dep{Name: pkg.Name, Flags: rpm.Equal, EVR: pkg.EVR})
+		}
+		for j := range pkg.Provides {
+			put(of[0], n, &pkg.Provides[j])
+			of = of[1:]
+		}
+	}
+}
+
+// providesItself says whether a package states that it provides its own name and
+// version; those of old rpm versions do not.
+func providesItself(pkg *Package) bool {
 	for i := range pkg.Provides {
 		d := &pkg.Provides[i]
-		p.provides[d.Name] = append(p.provides[d.Name], provide{n, d})
-		self = self || d.Name == pkg.Name && d.Flags&rpm.CompareMask == rpm.Equal && d.EVR == pkg.EVR
+		if d.Name == pkg.Name && d.Flags&rpm.CompareMask == rpm.Equal && d.EVR == pkg.EVR {
+			return true
+		}
 	}
-	if !self { // packages of old rpm versions do not state it
-		d := &rpm.Dep{Name: pkg.Name, Flags: rpm.Equal, EVR: pkg.EVR}
-		p.provides[pkg.Name] = append(p.provides[pkg.Name], provide{n, d})
+	return false
+}
+
+// named gives the packages of a name, in the order of their numbers.
+func (p *pool) named(name string) []id {
+	e, ok := p.entries[name]
+	if !ok {
+		return nil
 	}
+	return p.ids[p.starts[e].ids:p.starts[e+1].ids:p.starts[e+1].ids]
+}
+
+// provided gives the capabilities of a name, in the order of their packages.
+func (p *pool) provided(name string) []provide {
+	e, ok := p.entries[name]
+	if !ok {
+		return nil
+	}
+	return p.provs[p.starts[e].provs:p.starts[e+1].provs]
 }
 
 // indexFiles records who has the paths that any package depends on.
@@ -163,7 +235,7 @@ func (p *pool) missing(d *rpm.Dep) (paths []string) {
 		return nil
 	}
 	eachLeaf(d, func(l *rpm.Dep) {
-		if !l.IsPath() || p.looked[l.Name] || len(p.provides[l.Name]) > 0 {
+		if !l.IsPath() || p.looked[l.Name] || len(p.provided(l.Name)) > 0 {
 			return
 		}
 		if !inPrimary.MatchString(l.Name) || len(p.files[l.Name]) == 0 {
@@ -180,11 +252,15 @@ func (p *pool) ask(ctx context.Context, paths []string) error {
 	if err != nil {
 		return fmt.Errorf("looking for the packages of %d paths: %w", len(paths), err)
 	}
+	number := make(map[*Package]id, len(p.pkgs))
+	for n, pkg := range p.pkgs[1:] {
+		number[pkg] = id(n + 1)
+	}
 	for _, f := range paths {
 		p.looked[f] = true
 		ids := p.files[f]
 		for _, pkg := range found[f] {
-			if n, ok := p.number[pkg]; ok && !slices.Contains(ids, n) {
+			if n, ok := number[pkg]; ok && !slices.Contains(ids, n) {
 				ids = append(ids, n)
 			}
 		}
@@ -203,7 +279,7 @@ func (p *pool) providers(d *rpm.Dep) []id {
 		return ids
 	}
 	var ids []id
-	for _, pr := range p.provides[d.Name] {
+	for _, pr := range p.provided(d.Name) {
 		if d.Overlaps(*pr.dep) && (len(ids) == 0 || ids[len(ids)-1] != pr.pkg) {
 			ids = append(ids, pr.pkg)
 		}

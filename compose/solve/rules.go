@@ -158,13 +158,13 @@ func (r *rules) pkgClauses(n id) error {
 	}
 	for i := range pkg.Obsoletes {
 		d := &pkg.Obsoletes[i]
-		for _, o := range r.byName[d.Name] {
+		for _, o := range r.named(d.Name) {
 			if o != n && r.obsoletes(d, o) {
 				r.clauses = append(r.clauses, clause{lits: []int32{-n, -o}, kind: fromObsoletes, pkg: n, other: o, dep: d})
 			}
 		}
 	}
-	for _, o := range r.byName[pkg.Name] {
+	for _, o := range r.named(pkg.Name) {
 		if r.done[o] { // so that each pair comes once
 			r.sameName(n, o)
 		}

@@ -16,6 +16,10 @@ type search struct {
 	at   int     // in open: where the round goes on
 
 	branches []branch
+
+	recommenders []id   // reached packages with Recommends
+	weakDone     []bool // by id: all its Recommends hold or cannot; until something is undone
+	learned      int    // clauses learned when weakDone was last cleared
 }
 
 // branch is a decision between candidates that were equally good.
@@ -33,6 +37,11 @@ func newSearch(r *rules) *search {
 		}
 	}
 	r.clauses = nil // s.sat has them
+	for n, reached := range r.reached {
+		if reached && len(r.pkgs[n].Recommends) > 0 {
+			s.recommenders = append(s.recommenders, id(n))
+		}
+	}
 	return s
 }
 
@@ -80,6 +89,7 @@ func (s *search) reconsider() []id {
 			if s.value[n] > 0 {
 				s.undo(b.level)
 				s.dropBranches()
+				s.weakDone = nil
 				return []id{n}
 			}
 		}
@@ -190,7 +200,7 @@ func (s *search) nextWeak() []id {
 	for _, n := range s.weakOnes {
 		if s.reached[n] && s.value[n] == 0 && s.isSupplementing(n) {
 			var same []id
-			for _, o := range s.byName[s.pkgs[n].Name] {
+			for _, o := range s.named(s.pkgs[n].Name) {
 				if s.reached[o] && s.value[o] == 0 && s.isSupplementing(o) {
 					same = append(same, o)
 				}
@@ -198,15 +208,20 @@ func (s *search) nextWeak() []id {
 			return s.best(same)[:1]
 		}
 	}
-	for n := id(1); int(n) < len(s.pkgs); n++ {
-		if s.value[n] > 0 {
-			recs := s.pkgs[n].Recommends
-			for i := range recs {
-				if c := s.recommended(&recs[i]); c != nil {
-					return c
-				}
+	if s.weakDone == nil || s.learned != len(s.sat.clauses) {
+		s.weakDone, s.learned = make([]bool, len(s.pkgs)), len(s.sat.clauses)
+	}
+	for _, n := range s.recommenders {
+		if s.value[n] <= 0 || s.weakDone[n] {
+			continue
+		}
+		recs := s.pkgs[n].Recommends
+		for i := range recs {
+			if c := s.recommended(&recs[i]); c != nil {
+				return c
 			}
 		}
+		s.weakDone[n] = true
 	}
 	return nil
 }
