@@ -32,7 +32,6 @@ type unpacker struct {
 	finish    func() error   // owner, mode, time of the open file
 	conflicts []string
 	homeless  []placed // files whose owner is not known yet
-	dirs      []placed // directories, whose times are set last
 }
 
 // owned is what the tree got at one path.

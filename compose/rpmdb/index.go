@@ -145,10 +145,7 @@ func richNames(text string) []string {
 	}
 	positive, negative := map[string]bool{}, map[string]bool{}
 	collectNames(dep, false, positive, negative)
-	var out []string
-	for _, name := range slices.Sorted(maps.Keys(positive)) {
-		out = append(out, name)
-	}
+	out := slices.Sorted(maps.Keys(positive))
 	for _, name := range slices.Sorted(maps.Keys(negative)) {
 		out = append(out, "!"+name)
 	}
