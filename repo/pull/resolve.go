@@ -65,10 +65,16 @@ func resolveOne(ctx context.Context, src source, keys *verifier, summary *Summar
 	}
 	if ref, commit, ok := strings.Cut(name, "@"); ok {
 		id, err := object.ParseID(commit)
+		if err == nil {
+			err = repo.CheckRefName(ref)
+		}
 		if err != nil {
 			return want{}, fmt.Errorf("reading %q: %w", name, err)
 		}
 		return want{ref: ref, commit: id}, nil
+	}
+	if err := repo.CheckRefName(name); err != nil {
+		return want{}, err
 	}
 	if summary != nil {
 		if ref, ok := summary.Find(name); ok {
