@@ -3,6 +3,7 @@ package prepareroot
 import (
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 )
 
@@ -38,5 +39,9 @@ func generatorMain(args []string) error {
 	if len(args) < 1 {
 		return fmt.Errorf("usage: ostree-system-generator NORMAL-DIR [EARLY-DIR LATE-DIR]")
 	}
-	return Generate("/", args[0])
+	cmdline, err := os.ReadFile("/proc/cmdline")
+	if err != nil {
+		return fmt.Errorf("reading the kernel command line: %w", err)
+	}
+	return Generate("/", string(cmdline), args[0])
 }

@@ -36,7 +36,7 @@ func mountAll(o Options, d *deployment, readonly bool) (err error) {
 		{"the deployment on /", func() error { return bind(deploy, tmp, false) }},
 		{"/etc", func() error { return bind(tmp+"/etc", tmp+"/etc", false) }},
 		{"/usr", func() error { return mountUsr(o.Sysroot, tmp, deploy) }},
-		{"/var", func() error { return mountVar(filepath.Join(deploy, "../../var"), tmp+"/var") }},
+		{"/var", func() error { return mountVar(o, deploy, tmp+"/var") }},
 		{"/boot", func() error { return mountBoot(o.Sysroot, tmp) }},
 		// Bound and detached, not moved: moved, it would hold the mount that it is mounted in.
 		{"/sysroot", func() error { return bind(o.Sysroot, tmp+"/sysroot", readonly) }},
@@ -85,10 +85,15 @@ func mountUsr(sysroot, tmp, deploy string) error {
 		"lowerdir="+tmp+"/usr,upperdir="+deploy+"/.usr-ovl-upper,workdir="+work)
 }
 
-// mountVar binds the stateroot's /var. Slave and shared: what is mounted below the physical root shows in /var, what
-// is mounted below /var stays there.
-func mountVar(src, dest string) error {
-	if err := bind(src, dest, false); err != nil {
+// mountVar binds the stateroot's /var, unless /etc/fstab of the deployment has another /var: systemd would take what is
+// mounted here for that one. Slave and shared: what is mounted below the physical root shows in /var, what is mounted
+// below /var stays there.
+func mountVar(o Options, deploy, dest string) error {
+	if mountedByFstab(deploy+"/etc/fstab", "/var") {
+		o.Log("/var is left to /etc/fstab")
+		return nil
+	}
+	if err := bind(filepath.Join(deploy, "../../var"), dest, false); err != nil {
 		return err
 	}
 	for _, flag := range []uintptr{unix.MS_SLAVE, unix.MS_SHARED} {

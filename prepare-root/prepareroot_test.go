@@ -424,27 +424,57 @@ func TestRemount(t *testing.T) {
 }
 
 func TestGenerate(t *testing.T) {
+	const cmdline = "quiet ostree=/ostree/boot.1/os/abc/0 rw"
 	root, out := t.TempDir(), t.TempDir()
-	if err := prepareroot.Generate(root, out); err != nil {
+	if err := prepareroot.Generate(root, cmdline, out); err != nil {
 		t.Fatal(err)
 	}
 	if entries, _ := os.ReadDir(out); len(entries) != 0 {
 		t.Errorf("not a deployment, but units were made: %v", entries)
 	}
 	mkdir(t, root+"/run")
+	mkdir(t, root+"/etc")
 	if err := os.WriteFile(root+"/run/ostree-booted", nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	for range 2 {
-		if err := prepareroot.Generate(root, out); err != nil {
+		if err := prepareroot.Generate(root, cmdline, out); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if got := read(t, out+"/var.mount.d/10-ostree.conf"); !strings.Contains(got, "DefaultDependencies=no") {
+	if got := read(t, out+"/etc.mount.d/10-ostree.conf"); !strings.Contains(got, "DefaultDependencies=no") {
 		t.Errorf("the drop-in is %q", got)
+	}
+	if got := read(t, out+"/var.mount"); !strings.Contains(got, "What=/sysroot/ostree/deploy/os/var\nWhere=/var\n") {
+		t.Errorf("var.mount is %q", got)
 	}
 	if to, err := os.Readlink(out + "/local-fs.target.requires/ostree-remount.service"); err != nil || to != "/usr/lib/systemd/system/ostree-remount.service" {
 		t.Errorf("%q, %v", to, err)
+	}
+	// systemd's own generator makes the unit from fstab.
+	if err := os.WriteFile(root+"/etc/fstab", []byte("# x\n\nUUID=1 / ext4 defaults\nUUID=2\t/var/ xfs defaults 0 2\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out = t.TempDir()
+	if err := prepareroot.Generate(root, cmdline, out); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(out + "/var.mount"); err == nil {
+		t.Error("var.mount was made although fstab has /var")
+	}
+}
+
+func TestVarOfFstabIsLeftAlone(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	d := newDisk(t)
+	d.write(t, "LABEL=var /var ext4 defaults 0 2\n", deployment, "etc/fstab")
+	if _, err := prepareroot.Run(d.options); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(d.path("var/where")); err == nil {
+		t.Error("/var of the stateroot is mounted although fstab has another one")
 	}
 }
 
