@@ -140,8 +140,8 @@ func Open(root string, o Options) (*Sysroot, error) {
 	s := &Sysroot{root: root, opts: o}
 	r, err := repo.Open(s.ostree("repo"))
 	if err != nil {
-		if errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("opening sysroot %q: there is no ostree/repo in it; prepare it with \"ostree admin init-fs\": %w", root, err)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, repo.ErrNotFound) {
+			return nil, fmt.Errorf("opening sysroot %q: it has no repository at ostree/repo; name another one with --sysroot, or prepare it with \"ostree admin init-fs\"", root)
 		}
 		return nil, fmt.Errorf("opening sysroot %q: %w", root, err)
 	}

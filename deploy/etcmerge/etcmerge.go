@@ -202,12 +202,14 @@ func Plan(base, local, next Tree) Changes {
 		b, inBase := base[p]
 		l, inLocal := local[p]
 		n, inNext := next[p]
+		if below(p, removed) {
+			continue
+		}
+		if b.Type == unix.S_IFDIR && l.Type != unix.S_IFDIR {
+			removed = p // what was in the directory went with it
+		}
 		switch {
 		case !inLocal:
-			if removed != "" && strings.HasPrefix(p, removed+"/") {
-				continue
-			}
-			removed = p
 			c.Summary.Removed++
 			if inNext {
 				c.Ops = append(c.Ops, Op{Kind: Remove, Path: p, Base: b})
@@ -233,6 +235,9 @@ func Plan(base, local, next Tree) Changes {
 	c.addParents(local, next)
 	return c
 }
+
+// below reports whether p is in the directory dir; dir may be "" for none.
+func below(p, dir string) bool { return dir != "" && strings.HasPrefix(p, dir+"/") }
 
 // add takes the local node over.
 func (c *Changes) add(p string, l, b, n Node, inNext bool) {
@@ -320,12 +325,15 @@ func Compare(base, local Tree) []Difference {
 	for _, p := range paths(base, local) {
 		b, inBase := base[p]
 		l, inLocal := local[p]
+		if below(p, removed) {
+			continue
+		}
+		if b.Type == unix.S_IFDIR && l.Type != unix.S_IFDIR {
+			removed = p
+		}
 		switch {
 		case !inLocal:
-			if removed == "" || !strings.HasPrefix(p, removed+"/") {
-				removed = p
-				byOp[1] = append(byOp[1], Difference{'D', p})
-			}
+			byOp[1] = append(byOp[1], Difference{'D', p})
 		case !inBase:
 			byOp[2] = append(byOp[2], Difference{'A', p})
 		case !l.sameContent(b) || !l.sameMeta(b):
