@@ -54,7 +54,7 @@ func (r *run) commitMetadata() gvariant.Dict {
 func packageList(pkgs []rpm.NEVRA) gvariant.Value {
 	sorted := slices.Clone(pkgs)
 	slices.SortFunc(sorted, func(a, b rpm.NEVRA) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), a.EVR.Compare(b.EVR), cmp.Compare(a.Arch, b.Arch))
+		return cmp.Or(cmp.Compare(a.Name, b.Name), a.Compare(b.EVR), cmp.Compare(a.Arch, b.Arch))
 	})
 	var list []gvariant.Value
 	for _, n := range sorted {

@@ -66,7 +66,7 @@ func feedPackage(ctx context.Context, i int, name string, out chan<- piece) erro
 	defer payload.Close()
 	for {
 		e, err := payload.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return send(piece{end: true})
 		}
 		if err != nil {
@@ -89,7 +89,7 @@ func feedEntry(e *rpm.Entry, payload *rpm.Payload, send func(piece) error) error
 		if left > 0 {
 			x.data = make([]byte, min(left, chunkSize))
 			if _, err := io.ReadFull(payload, x.data); err != nil {
-				if err == io.EOF {
+				if errors.Is(err, io.EOF) {
 					err = io.ErrUnexpectedEOF
 				}
 				return err

@@ -1,6 +1,7 @@
 package rootfs
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -43,7 +44,8 @@ func runLua(j job) error {
 	l.SetGlobal("rpm", l.SetFuncs(l.NewTable(), rpmFuncs))
 	l.PreloadModule("posix", func(l *lua.LState) int { l.Push(posix); return 1 })
 	if err := l.DoString(j.Script); err != nil {
-		if a, ok := err.(*lua.ApiError); ok && a.Object != lua.LNil {
+		var a *lua.ApiError
+		if errors.As(err, &a) && a.Object != lua.LNil {
 			return fmt.Errorf("lua: %s", a.Object.String())
 		}
 		return fmt.Errorf("lua: %w", err)
@@ -88,23 +90,10 @@ func luaResult(l *lua.LState, err error) int {
 	}
 	l.Push(lua.LNil)
 	l.Push(lua.LString(err.Error()))
-	errno, _ := underlying(err)
+	var errno syscall.Errno
+	errors.As(err, &errno)
 	l.Push(lua.LNumber(errno))
 	return 3
-}
-
-func underlying(err error) (syscall.Errno, bool) {
-	for err != nil {
-		if e, ok := err.(syscall.Errno); ok {
-			return e, true
-		}
-		u, ok := err.(interface{ Unwrap() error })
-		if !ok {
-			break
-		}
-		err = u.Unwrap()
-	}
-	return 0, false
 }
 
 var posixFuncs = map[string]lua.LGFunction{

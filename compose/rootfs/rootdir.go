@@ -86,7 +86,7 @@ func (r *rootDir) dir(name string) (*dir, error) {
 		if perr != nil {
 			return nil, perr
 		}
-		if err = unix.Mkdirat(parent.fd, path.Base(name), 0o755); err == nil || err == unix.EEXIST {
+		if err = unix.Mkdirat(parent.fd, path.Base(name), 0o755); err == nil || errors.Is(err, unix.EEXIST) {
 			fd, err = r.openat2(name, unix.O_PATH|unix.O_DIRECTORY, 0)
 		}
 	}

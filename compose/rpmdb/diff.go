@@ -73,7 +73,7 @@ func (d *Difference) pair(gone, come []rpm.NEVRA, match func(a, b rpm.NEVRA) boo
 		}
 		c := Change{o, come[i]}
 		come = slices.Delete(come, i, i+1)
-		if c.New.EVR.Compare(c.Old.EVR) < 0 {
+		if c.New.Compare(c.Old.EVR) < 0 {
 			d.Downgraded = append(d.Downgraded, c)
 		} else {
 			d.Upgraded = append(d.Upgraded, c)

@@ -95,7 +95,7 @@ func readPackages(ctx context.Context, conn *sql.Conn) ([]*rpm.Package, error) {
 }
 
 func compareNEVRA(a, b rpm.NEVRA) int {
-	return cmp.Or(cmp.Compare(a.Name, b.Name), a.EVR.Compare(b.EVR), cmp.Compare(a.Arch, b.Arch))
+	return cmp.Or(cmp.Compare(a.Name, b.Name), a.Compare(b.EVR), cmp.Compare(a.Arch, b.Arch))
 }
 
 // mergeLog gives the bytes of a database with its write-ahead log applied, by
