@@ -8,6 +8,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"photree/internal/durable"
 )
 
 // NoSpaceError says that a file system is too full for a change. Callers print
@@ -108,10 +110,10 @@ func copyKernelFile(ctx context.Context, from, to string) error {
 		return err
 	}
 	_, err = io.Copy(out, readerWithContext{ctx, in})
-	if err == nil {
-		err = out.Sync()
+	if err = errors.Join(err, out.Close()); err != nil {
+		return err
 	}
-	return errors.Join(err, out.Close())
+	return durable.SyncFile(to)
 }
 
 type readerWithContext struct {
