@@ -216,6 +216,26 @@ func TestConfigurationInTheInitramfsWins(t *testing.T) {
 	}
 }
 
+// TestNothingIsWritten attacks B1: the physical root cannot be written, and all mounts are made.
+func TestNothingIsWritten(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	d := newDisk(t)
+	if err := unix.Mount("", d.sysroot, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := prepareroot.Run(d.options); err != nil {
+		t.Fatal(err)
+	}
+	if got := writable(d.sysroot); got != "" {
+		t.Errorf("these take files: %s", got)
+	}
+	if got := read(t, d.path("var/where")); got != "var" {
+		t.Errorf("/var is %q", got)
+	}
+}
+
 func TestBootOfThePhysicalRoot(t *testing.T) {
 	if !inNamespace(t) {
 		return

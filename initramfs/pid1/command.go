@@ -18,7 +18,7 @@ const (
 )
 
 // command returns what to run in place of a system: the words of photree.exec= on the kernel command line or of
-// /etc/photree/initrd-exec in the image, or nil. An installer starts this way.
+// /etc/photree/initrd-exec in the image, or nil. An installer starts this way. It must flush what it writes.
 func (b *boot) command() ([]string, error) {
 	text := b.cmdline.Get("photree.exec")
 	if text == "" {
@@ -139,11 +139,8 @@ func (b *boot) finish(name string, status int) error {
 	return fmt.Errorf("%s ended with status %d", name, status)
 }
 
-// restart flushes what a program of ours may have written, and ends.
-func (b *boot) restart(how int) {
-	unix.Sync()
-	unix.Reboot(how)
-}
+// restart ends the machine. What a program wrote to disks it must have flushed itself; PID 1 has nothing to (B1).
+func (b *boot) restart(how int) { unix.Reboot(how) }
 
 // runShell runs a shell on the console if the image has one.
 func (b *boot) runShell(why string) {

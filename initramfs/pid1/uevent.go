@@ -26,8 +26,6 @@ func listen() (*events, error) {
 	return &events{fd}, nil
 }
 
-func (e *events) close() { unix.Close(e.fd) }
-
 // uevent is one change.
 type uevent struct {
 	action, subsystem, modalias, devname string
