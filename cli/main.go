@@ -117,8 +117,8 @@ func optionError(err error) error {
 	var invalid *pflag.InvalidValueError
 	switch {
 	case errors.As(err, &unknown):
-		if group := unknown.GetSpecifiedShortnames(); group != "" {
-			return Fail("Unknown option -%s", group)
+		if unknown.GetSpecifiedShortnames() != "" {
+			return Fail("Unknown option -%s", unknown.GetSpecifiedName())
 		}
 		return Fail("Unknown option --%s", unknown.GetSpecifiedName())
 	case errors.As(err, &missing):

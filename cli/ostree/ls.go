@@ -199,35 +199,19 @@ func newCat(env *cli.Env) *cobra.Command {
 	return c
 }
 
-// cat streams one file; a symbolic link is followed within the tree.
+// cat streams one file; symbolic links are followed within the tree.
 func cat(w io.Writer, r *repo.Repo, id object.ID, p string) error {
-	commit, err := r.LoadCommit(id)
+	e, err := tree.LookupFollow(r, id, p)
+	if err != nil {
+		return lookupError(p, err)
+	}
+	if e.Dir {
+		return fmt.Errorf("reading %s: it is a directory", p)
+	}
+	_, _, content, err := r.OpenFile(e.ID)
 	if err != nil {
 		return err
 	}
-	at := path.Join("/", p)
-	for range 40 {
-		e, err := tree.Lookup(r, commit.Root, commit.RootMeta, at)
-		if err != nil {
-			return lookupError(p, err)
-		}
-		if e.Dir {
-			return fmt.Errorf("reading %s: it is a directory", p)
-		}
-		info, _, content, err := r.OpenFile(e.ID)
-		if err != nil {
-			return err
-		}
-		if info.IsSymlink() {
-			content.Close()
-			if !path.IsAbs(info.Target) {
-				info.Target = path.Join(path.Dir(at), info.Target)
-			}
-			at = path.Join("/", info.Target)
-			continue
-		}
-		_, err = io.Copy(w, content)
-		return errors.Join(err, content.Close())
-	}
-	return fmt.Errorf("reading %s: too many symbolic links", p)
+	_, err = io.Copy(w, content)
+	return errors.Join(err, content.Close())
 }
