@@ -175,7 +175,7 @@ func bareUserInfo(f *os.File) (object.FileInfo, int64, error) {
 	return info, st.Size(), err
 }
 
-// FileXattrs returns the extended attributes of an open file, in canonical order.
+// FileXattrs returns the extended attributes of an open file that have a value, in canonical order.
 func FileXattrs(f *os.File) (object.Xattrs, error) {
 	fd := int(f.Fd())
 	x, err := listXattrs(
@@ -219,6 +219,9 @@ func listXattrs(list func([]byte) (int, error), get func(string, []byte) (int, e
 		}
 		if err != nil {
 			return nil, err
+		}
+		if len(value) == 0 {
+			continue // ostree never records attributes without a value, so they are no part of the checksum
 		}
 		x = append(x, object.Xattr{Name: name, Value: value})
 	}

@@ -410,7 +410,13 @@ func (c *checkout) hardlink(src, dest string) (bool, error) {
 		return true, nil
 	case unix.ENOENT:
 		return false, nil // in a parent repository, or missing; the copy says which
-	case unix.EXDEV, unix.EMLINK, unix.EPERM:
+	case unix.EMLINK:
+		// Empty files can be very many, and a copy of one costs what a link does.
+		var st unix.Stat_t
+		if unix.Lstat(src, &st) == nil && st.Size == 0 || !c.o.RequireHardlinks {
+			return false, nil
+		}
+	case unix.EXDEV, unix.EPERM:
 		if !c.o.RequireHardlinks {
 			return false, nil
 		}
@@ -461,7 +467,7 @@ func (c *checkout) copy(dest string, id object.ID) error {
 	err = fill(f, rc, size)
 	mode := info.Mode & 0o7777
 	if !owner {
-		mode &= 0o1777 // no set-id bits for whoever the user is
+		mode = mode&0o1777 | 0o400 // no set-id bits, and nothing that the user cannot read
 	} else if err == nil {
 		fd := int(f.Fd())
 		err = setOwner(info, func() error { return unix.Fchown(fd, int(info.UID), int(info.GID)) },
