@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -114,7 +115,7 @@ Left in %s:
 }
 
 func (d *demo) prepare(ctx context.Context) (err error) {
-	d.line, err = line.New(ctx, line.Options{Work: d.dir, Output: prefixed(d.out, "    "), Progress: func(s string) { fmt.Fprintln(d.out, "   ", s) }})
+	d.line, err = line.New(ctx, line.Options{Work: d.dir, Output: prefixed(d.out, "    ", packageLine), Progress: func(s string) { fmt.Fprintln(d.out, "   ", s) }})
 	if err != nil {
 		return err
 	}
@@ -157,7 +158,7 @@ func (d *demo) install(ctx context.Context) (err error) {
 
 func (d *demo) boot(ctx context.Context) (err error) {
 	d.vm, err = vm.Start(ctx, vm.Options{
-		Disks: []vm.Disk{{Path: filepath.Join(d.dir, "disk.img")}}, Log: filepath.Join(d.dir, "console.log"), Console: prefixed(d.out, "console | "),
+		Disks: []vm.Disk{{Path: filepath.Join(d.dir, "disk.img")}}, Log: filepath.Join(d.dir, "console.log"), Console: prefixed(d.out, "console | ", kernelLine),
 	})
 	if err != nil {
 		return err
@@ -209,14 +210,27 @@ func (d *demo) check(ctx context.Context, release string) error {
 		"cat /etc/photree-test.conf /var/lib/precious", "rpm-ostree status")
 }
 
-// prefixed gives a writer that puts the prefix before each line.
-func prefixed(w io.Writer, prefix string) io.Writer { return &prefixer{w: w, prefix: prefix} }
+// Lines that a person does not want to see: the several hundred messages of a kernel that starts, which are in the
+// console's log, and the list of packages of each compose, which `rpm-ostree db list` gives.
+var (
+	kernelLine  = regexp.MustCompile(`^(.*\r)?\[ *\d+\.\d+\] `)
+	tellingLine = regexp.MustCompile(`Linux version|photree|Run /init|systemd|Power down|Restarting`)
+	packageLine = regexp.MustCompile(`^  \S+$`)
+	markLine    = regexp.MustCompile(`^@\d+@|^root@.*exec env|^shell-is-ready`) // of vm.Run and vm.Shell
+)
+
+// prefixed gives a writer that puts the prefix before each line, and leaves out empty ones and those that match, unless they
+// tell something.
+func prefixed(w io.Writer, prefix string, leaveOut *regexp.Regexp) io.Writer {
+	return &prefixer{w: w, prefix: prefix, leaveOut: leaveOut}
+}
 
 type prefixer struct {
-	mu     sync.Mutex
-	w      io.Writer
-	prefix string
-	rest   string
+	mu       sync.Mutex
+	w        io.Writer
+	prefix   string
+	leaveOut *regexp.Regexp
+	rest     string
 }
 
 func (p *prefixer) Write(b []byte) (int, error) {
@@ -230,11 +244,11 @@ func (p *prefixer) Write(b []byte) (int, error) {
 			return len(b), nil
 		}
 		text = rest
-		// The marks around the commands of vm.Run, and empty lines, tell a reader nothing.
-		if l = strings.TrimRight(l, " \r"); l == "" || strings.HasPrefix(l, "@") {
+		l = strings.TrimRight(l, " \r")
+		if l == "" || markLine.MatchString(l) || p.leaveOut.MatchString(l) && !tellingLine.MatchString(l) {
 			continue
 		}
-		if _, err := fmt.Fprintln(p.w, p.prefix+l[strings.LastIndexByte(l, '\r')+1:]); err != nil {
+		if _, err := fmt.Fprintln(p.w, p.prefix+l); err != nil {
 			return 0, err
 		}
 	}
