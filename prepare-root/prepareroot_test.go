@@ -498,6 +498,50 @@ func TestVarOfFstabIsLeftAlone(t *testing.T) {
 	}
 }
 
+// TestDropIn runs the program as the initramfs of another project does: with the mounted root as its argument, the
+// kernel command line in /proc and the booted system's /run.
+func TestDropIn(t *testing.T) {
+	program := os.Getenv("PHOTREE_TEST_PROGRAM")
+	if program == "" {
+		program = filepath.Join(t.TempDir(), "ostree-prepare-root")
+		cmd := exec.Command("go", "build", "-o", program, "photree/cmd/ostree-prepare-root")
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+		t.Setenv("PHOTREE_TEST_PROGRAM", program)
+	}
+	if !inNamespace(t) {
+		return
+	}
+	d := newDisk(t)
+	cmdline := filepath.Join(t.TempDir(), "cmdline")
+	if err := os.WriteFile(cmdline, []byte(d.options.Cmdline+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for from, to := range map[string]string{cmdline: "/proc/cmdline", d.run: "/run"} {
+		if err := unix.Mount(from, to, "", unix.MS_BIND, ""); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Unmount(to, unix.MNT_DETACH) })
+	}
+	out, err := exec.Command(program, d.sysroot).CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "ostree-prepare-root: deployment /"+deployment) {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if got := writable(d.sysroot); got != "etc var sysroot" {
+		t.Errorf("these take files: %s", got)
+	}
+	if _, err := os.Stat("/run/ostree-booted"); err != nil {
+		t.Error(err)
+	}
+	// A second time there is nothing to find: what is mounted is a deployment, not a physical root.
+	out, err = exec.Command(program, d.sysroot).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "does not lead to a deployment") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
 func TestMainTellsItsUsage(t *testing.T) {
 	var text strings.Builder
 	if code := prepareroot.Main([]string{"/x/ostree-prepare-root"}, &text); code != 1 || !strings.Contains(text.String(), "usage: ostree-prepare-root SYSROOT") {

@@ -30,6 +30,10 @@ func (l *logger) warn(s string) {
 
 // crit is for the lines that a person at the console must see, with "quiet" too.
 func (l *logger) crit(s string) {
+	if l.kmsg == 0 { // too early for the log; the kernel has opened the console for us
+		unix.Write(2, []byte("photree-init: "+s+"\n"))
+		return
+	}
 	l.unlimited()
 	l.write("<2>", s)
 }
