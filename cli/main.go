@@ -91,8 +91,9 @@ func Prepare(c *cobra.Command) {
 // missingVerb is what a command that only groups others does when it is run itself.
 func missingVerb(c *cobra.Command, args []string) error {
 	printUsage(c, c.ErrOrStderr())
+	// The trees of other programs stand below photree, and are roots to who types `photree ostree`.
 	group := ""
-	if c.HasParent() && c.Parent().HasParent() || c.HasParent() && c.Parent().Name() != "photree" {
+	if c.HasParent() && (c.Parent().HasParent() || c.Parent().Name() != "photree") {
 		group = c.Name()
 	}
 	switch {

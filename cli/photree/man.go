@@ -27,14 +27,14 @@ func programs(env *cli.Env) []*cobra.Command {
 			c.Hidden = true
 		}
 	}
-	return []*cobra.Command{own, ostree.New(env), rpmostree.New(env)}
+	return []*cobra.Command{own, ostree.New(env), rpmostree.New(env), rpmostree.NewMkostreerepo(env)}
 }
 
 func newMan(env *cli.Env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "man DIRECTORY",
 		Short: "Write the manual pages",
-		Long:  "Write one manual page for each command of photree, ostree and rpm-ostree into DIRECTORY.",
+		Long:  "Write one manual page for each command of photree, ostree, rpm-ostree and mkostreerepo into DIRECTORY.",
 		Args:  cobra.ExactArgs(1),
 		RunE:  func(_ *cobra.Command, args []string) error { return writePages(env, args[0]) },
 	}
@@ -75,7 +75,7 @@ func newCompletion(env *cli.Env) *cobra.Command {
 		ValidArgs: []string{"bash", "zsh", "fish"},
 		RunE:      func(_ *cobra.Command, args []string) error { return complete(env, program, args[0]) },
 	}
-	c.Flags().StringVar(&program, "program", "photree", "Complete the program `NAME`: photree, ostree or rpm-ostree")
+	c.Flags().StringVar(&program, "program", "photree", "Complete the program `NAME`: photree, ostree, rpm-ostree or mkostreerepo")
 	return c
 }
 
@@ -94,5 +94,5 @@ func complete(env *cli.Env, program, shell string) error {
 		}
 		return fmt.Errorf("no completion for the shell %q: choose bash, zsh or fish", shell)
 	}
-	return fmt.Errorf("no program %q: choose photree, ostree or rpm-ostree", program)
+	return fmt.Errorf("no program %q: choose photree, ostree, rpm-ostree or mkostreerepo", program)
 }
