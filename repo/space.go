@@ -2,6 +2,7 @@ package repo
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -52,6 +53,9 @@ func newSpace(path string, cfg *keyfile.File) (*space, error) {
 		s.rule = fmt.Sprintf("core.min-free-space-percent is %d", percent)
 	}
 	s.left = free - keep
+	if keep == 0 {
+		s.left = math.MaxInt64 / 2 // no limit but the disk's own
+	}
 	return s, nil
 }
 
