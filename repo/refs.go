@@ -268,7 +268,7 @@ func (r *Repo) resolvePartial(prefix string) (object.ID, bool, error) {
 			continue
 		}
 		if !found.IsZero() {
-			return found, false, fmt.Errorf("Refspec %s not unique", prefix) //nolint:staticcheck // ostree's words
+			return found, false, fmt.Errorf("refspec %q is not unique: more than one commit starts with it", prefix)
 		}
 		found = c.ID
 	}

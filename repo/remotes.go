@@ -45,7 +45,7 @@ func remoteGroup(name string) string { return `remote "` + name + `"` }
 // name. The configuration wins.
 func (r *Repo) Remotes() ([]Remote, error) {
 	out := remotesIn(r.Config(), "")
-	dir, err := r.remotesDir()
+	dir, err := r.RemotesDir()
 	if err != nil || dir == "" {
 		return sortRemotes(out), err
 	}
@@ -94,9 +94,9 @@ func remotesIn(f *keyfile.File, file string) []Remote {
 	return out
 }
 
-// remotesDir returns the directory with further remotes, or "". A repository is a system's when it is /ostree/repo of
+// RemotesDir returns the directory with further remotes, or "". A repository is a system's when it is /ostree/repo of
 // the running system, which is also /sysroot/ostree/repo.
-func (r *Repo) remotesDir() (string, error) {
+func (r *Repo) RemotesDir() (string, error) {
 	if dir, ok := r.Config().Get("core", "add-remotes-config-dir"); ok && dir != "" && dir != "true" && dir != "false" {
 		return dir, nil
 	}

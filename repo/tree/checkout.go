@@ -53,7 +53,6 @@ type checkout struct {
 	files  atomic.Int64
 
 	dirs   map[object.ID]object.DirMeta
-	mu     sync.Mutex
 	closed []dirClose
 }
 
