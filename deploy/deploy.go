@@ -49,6 +49,9 @@ type Bootloader interface {
 type Options struct {
 	// Bootloader may be nil.
 	Bootloader Bootloader
+	// StaterootInNames names boot entries as ostree before 2024.5 did, with the
+	// stateroot in the file name, for programs that look for such names.
+	StaterootInNames bool
 	// Mutable leaves the immutable bit off deployments.
 	Mutable bool
 	// Progress, when not nil, is told the name of each step as it begins.

@@ -274,6 +274,10 @@ func (j *job) makeEtc(ctx context.Context) error {
 		return fmt.Errorf("merging /etc: %w", err)
 	}
 	j.result.Etc = sum
+	// systemd's stamp for "everything in /etc is up to date": it is not any more.
+	if err := os.Remove(filepath.Join(etc, ".updated")); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
 	return nil
 }
 

@@ -191,7 +191,8 @@ func (w *writer) makeEntries() []bls.Entry {
 	for i, d := range w.list {
 		dir := prefix + "/ostree/" + d.bootDir() + "/"
 		k := w.kernels[i]
-		e := bls.DeploymentEntry{Index: i, Count: len(w.list), Extra: d.extra, Title: w.title(d, len(stateroots) > 1)}
+		e := bls.DeploymentEntry{Index: i, Count: len(w.list), Extra: d.extra, Title: w.title(d, len(stateroots) > 1),
+			Stateroot: d.Stateroot, StaterootInName: w.opts.StaterootInNames}
 		args := d.Kargs.Append(fmt.Sprintf("ostree=/ostree/boot.%d/%s/%s/%d", w.boot_, d.Stateroot, d.BootChecksum, d.BootSerial))
 		for _, f := range k.files {
 			switch f.role {

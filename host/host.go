@@ -30,16 +30,20 @@ type Options struct {
 	Progress func(step string)
 }
 
-// Open opens a sysroot for the functions of this package.
+// Open opens a sysroot for the functions of this package. As in ostree the
+// environment may ask for deployments without the immutable bit
+// (OSTREE_SYSROOT_DEBUG=mutable-deployments) and for the older names of boot
+// entries (OSTREE_SYSROOT_OPTS=bootloader-naming-1).
 func Open(o Options) (*deploy.Sysroot, error) {
 	root := o.Sysroot
 	if root == "" {
 		root = "/"
 	}
 	return deploy.Open(root, deploy.Options{
-		Bootloader: grub.Bootloader{},
-		Mutable:    strings.Contains(os.Getenv("OSTREE_SYSROOT_DEBUG"), "mutable-deployments"),
-		Progress:   o.Progress,
+		Bootloader:       grub.Bootloader{},
+		Mutable:          strings.Contains(os.Getenv("OSTREE_SYSROOT_DEBUG"), "mutable-deployments"),
+		StaterootInNames: strings.Contains(os.Getenv("OSTREE_SYSROOT_OPTS"), "bootloader-naming-1"),
+		Progress:         o.Progress,
 	})
 }
 

@@ -77,7 +77,10 @@ func Upgrade(ctx context.Context, s *deploy.Sysroot, o UpdateOptions) (*Update, 
 		return nil, err
 	}
 	if u.Refspec = old; o.Refspec.Ref != "" {
-		u.Refspec = o.Refspec
+		if u.Refspec = o.Refspec; u.Refspec == old && o.Target == "" {
+			//lint:ignore ST1005 the sentence that users know
+			return nil, fmt.Errorf("Old and new refs are equal: %s", old)
+		}
 	}
 	if err := u.fetch(ctx, s.Repo(), o); err != nil {
 		return nil, err
@@ -115,6 +118,10 @@ func followed(d *deploy.Deployment, o UpdateOptions) (Refspec, error) {
 			return Refspec{}, nil
 		}
 		return Refspec{}, errors.New("the current deployment follows no branch: choose one with \"rpm-ostree rebase REMOTE:BRANCH\"")
+	}
+	if why, ok := d.Origin.Get("origin", "unconfigured-state"); ok && o.Refspec.Ref == "" {
+		// Whoever made the installation medium says what to do before updates work.
+		return Refspec{}, fmt.Errorf("origin unconfigured-state: %s", why)
 	}
 	return ParseRefspec(spec)
 }
@@ -220,6 +227,7 @@ func (u *Update) origin(o UpdateOptions) *keyfile.File {
 	}
 	f.Set("origin", key, u.Refspec.String())
 	f.Delete("origin", "override-commit")
+	f.Delete("origin", "unconfigured-state")
 	if o.Target != "" {
 		f.Set("origin", "override-commit", u.Commit.String())
 	}

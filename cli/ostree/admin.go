@@ -20,7 +20,7 @@ func newAdmin(env *cli.Env) *cobra.Command {
 	}
 	a := &admin{Options: sysroot.Options{Env: env}}
 	c.PersistentFlags().StringVar(&a.Path, "sysroot", "", "Use the sysroot at `PATH` (default: $OSTREE_SYSROOT, else the running system's)")
-	c.PersistentFlags().BoolVar(&a.printDir, "print-current-dir", false, "Print the directory of the booted deployment and end")
+	c.PersistentFlags().BoolVar(&a.printDir, "print-current-dir", false, "Print the directory of the booted deployment, or of the default one, and end")
 	for _, construct := range []func(*admin) *cobra.Command{
 		newAdminStatus, newAdminDeploy, newAdminUpgrade, newAdminSwitch, newAdminUndeploy, newAdminSetDefault, newAdminPin,
 		newAdminCleanup, newAdminConfigDiff, newAdminSetOrigin, newAdminKargs, newAdminInitFS, newAdminStaterootInit, newAdminInstutil,
@@ -73,14 +73,18 @@ func (a *admin) printCurrentDir() error {
 		return err
 	}
 	defer s.Close()
-	d, err := s.Booted()
+	st, err := s.Load()
 	if err != nil {
 		return err
 	}
+	d := st.Booted()
 	if d == nil {
-		return notBooted()
+		if len(st.Deployments) == 0 {
+			return cli.Fail("Unable to find a deployment in sysroot")
+		}
+		d = st.Deployments[0]
 	}
-	fmt.Fprintln(a.Env.Stdout, s.RelPath(d))
+	fmt.Fprintln(a.Env.Stdout, s.Path(d))
 	return nil
 }
 

@@ -156,11 +156,11 @@ func newAdminKargs(a *admin) *cobra.Command {
 	group := &cobra.Command{Use: "kargs", Short: "Change kernel arguments"}
 	var add, addMissing, set, remove []string
 	c := &cobra.Command{Use: "edit-in-place", Short: "Set new kernel command line arguments in place (applies to all deployments by default)",
-		Args: need(0, 0, "")}
+		Args: cobra.ArbitraryArgs}
 	c.Flags().StringArrayVar(&add, "append", nil, "Append kernel argument `NAME=VALUE`")
 	c.Flags().StringArrayVar(&addMissing, "append-if-missing", nil, "Append kernel argument `NAME=VALUE` if it is not present")
 	c.Flags().StringArrayVar(&set, "replace", nil, "Set kernel argument `NAME=VALUE`, replacing others of that name")
-	c.Flags().StringArrayVar(&remove, "delete", nil, "Delete kernel argument `NAME=VALUE` or `NAME`")
+	c.Flags().StringArrayVar(&remove, "delete", nil, "Delete kernel argument `NAME=VALUE` or NAME")
 	c.RunE = a.writing(func(s *deploy.Sysroot, _ []string) error {
 		r, err := s.EditKargs(a.Env.Ctx, func(l kargs.List) (_ kargs.List, err error) {
 			for _, arg := range set {

@@ -24,7 +24,7 @@ func (k *kargOptions) register(c *cobra.Command) {
 	f := c.Flags()
 	f.StringArrayVar(&k.set, "karg", nil, "Set kernel argument, like root=/dev/sda1; this overrides any earlier argument with the same name: `NAME=VALUE`")
 	f.StringArrayVar(&k.add, "karg-append", nil, "Append kernel argument; useful with e.g. console= that can be used multiple times: `NAME=VALUE`")
-	f.StringArrayVar(&k.remove, "karg-delete", nil, "Delete kernel argument `NAME=VALUE` or `NAME`")
+	f.StringArrayVar(&k.remove, "karg-delete", nil, "Delete kernel argument `NAME=VALUE` or NAME")
 	f.BoolVar(&k.none, "karg-none", false, "Do not import kernel arguments")
 	f.BoolVar(&k.fromProc, "karg-proc-cmdline", false, "Import current /proc/cmdline")
 }

@@ -18,6 +18,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -51,10 +52,23 @@ func Merge(ctx context.Context, d Dirs) (*Summary, error) {
 		}
 	}
 	p := Plan(t[0], t[1], t[2])
+	if len(p.Blocked) > 0 {
+		return nil, &BlockedError{p.Blocked}
+	}
 	if err := Apply(ctx, p, d.Local, d.New); err != nil {
 		return nil, err
 	}
 	return &p.Summary, nil
+}
+
+// BlockedError names the paths, relative to /etc, that are a directory on one side
+// and something else on the other. Neither can be put into the other's place
+// without losing what is in the directory, so that nothing is merged.
+type BlockedError struct{ Paths []string }
+
+func (e *BlockedError) Error() string {
+	return fmt.Sprintf("a directory on one side and a file on the other: /etc/%s; move your version away and try again",
+		strings.Join(e.Paths, ", /etc/"))
 }
 
 // Node is one file, link or directory of a tree.
@@ -192,6 +206,8 @@ const (
 type Changes struct {
 	Ops     []Op
 	Summary Summary
+	// Blocked are paths that cannot be merged; the plan must not be applied then.
+	Blocked []string
 }
 
 // Plan compares the three trees.
@@ -244,10 +260,14 @@ func (c *Changes) add(p string, l, b, n Node, inNext bool) {
 	if inNext && n.sameContent(l) && n.sameMeta(l) {
 		return
 	}
-	if inNext && n.Type != 0 && !n.sameContent(b) && !n.sameContent(l) {
+	if inNext && !n.sameContent(b) && !n.sameContent(l) {
+		if (n.Type == unix.S_IFDIR) != (l.Type == unix.S_IFDIR) {
+			c.Blocked = append(c.Blocked, p)
+			return
+		}
 		c.conflict(p)
 	}
-	if inNext && (n.Type != l.Type) {
+	if inNext && n.Type != l.Type {
 		c.Ops = append(c.Ops, Op{Kind: Remove, Path: p})
 	}
 	c.Ops = append(c.Ops, Op{Kind: Replace, Path: p, Local: l, Base: b})
@@ -273,8 +293,10 @@ func (c *Changes) addParents(local, next Tree) {
 			if n, ok := next[p]; planned[p] || ok && n.Type == unix.S_IFDIR {
 				continue
 			} else if ok {
-				parents = append(parents, Op{Kind: Remove, Path: p})
-				c.conflict(p)
+				if !slices.Contains(c.Blocked, p) {
+					c.Blocked = append(c.Blocked, p)
+				}
+				continue
 			}
 			planned[p] = true
 			parents = append(parents, Op{Kind: Replace, Path: p, Local: local[p]})
