@@ -4,10 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -203,65 +200,6 @@ func (o *commitOptions) findParent(r *repo.Repo) (*object.ID, error) {
 	return &id, err
 }
 
-// message reads the commit message from a file or an editor.
-func (o *commitOptions) message(env *cli.Env, opts *tree.CommitOptions) error {
-	if o.bodyFile != "" {
-		data, err := os.ReadFile(o.bodyFile)
-		if err != nil {
-			return err
-		}
-		opts.Body = string(data)
-	}
-	if !o.editor {
-		return nil
-	}
-	text, err := edit(env, o.branch)
-	if err != nil {
-		return err
-	}
-	opts.Subject, opts.Body, _ = strings.Cut(text, "\n")
-	opts.Body = strings.TrimSpace(opts.Body)
-	if opts.Subject == "" {
-		return cli.Fail("Aborting commit due to empty commit subject.")
-	}
-	return nil
-}
-
-// edit lets the user write a message; lines that begin with # are dropped.
-func edit(env *cli.Env, branch string) (string, error) {
-	editor := "vi"
-	for _, name := range []string{"EDITOR", "VISUAL", "OSTREE_EDITOR"} { // the last that is set counts
-		if v := env.Environ(name); v != "" {
-			editor = v
-		}
-	}
-	f, err := os.CreateTemp("", "commit-message-")
-	if err != nil {
-		return "", err
-	}
-	defer os.Remove(f.Name())
-	fmt.Fprintf(f, "\n# Please enter the commit message for your changes. The first line will\n# become the subject, and the remainder the body. Lines starting\n# with '#' will be ignored, and an empty message aborts the commit.\n#\n# Branch: %s\n", branch)
-	if err := f.Close(); err != nil {
-		return "", err
-	}
-	cmd := exec.CommandContext(env.Ctx, "/bin/sh", "-c", editor+" \"$1\"", editor, f.Name())
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = env.Stdin, env.Stdout, env.Stderr
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("running the editor %s: %w", editor, err)
-	}
-	data, err := os.ReadFile(f.Name())
-	if err != nil {
-		return "", err
-	}
-	var kept []string
-	for line := range strings.SplitSeq(string(data), "\n") {
-		if !strings.HasPrefix(line, "#") {
-			kept = append(kept, strings.TrimRight(line, " \t"))
-		}
-	}
-	return strings.TrimSpace(strings.Join(kept, "\n")), nil
-}
-
 // metadata gathers the keys of the commit in the order that ostree writes them.
 func (o *commitOptions) metadata(r *repo.Repo, parent *object.ID) (gvariant.Dict, error) {
 	var d gvariant.Dict
@@ -330,80 +268,4 @@ func kernelVersion(trees []treeSource) (string, error) {
 		return "", fmt.Errorf("--bootable: %s has no kernel: no usr/lib/modules/*/vmlinuz", dir)
 	}
 	return "", fmt.Errorf("--bootable: %s has more than one kernel: %s", dir, strings.Join(found, ", "))
-}
-
-// filters reads the lists of what is skipped and of modes that are changed.
-func (o *commitOptions) filters(w *tree.WriteOptions) error {
-	if o.skipList != "" {
-		skip := map[string]bool{}
-		lines, err := readLines(o.skipList)
-		if err != nil {
-			return err
-		}
-		for _, line := range lines {
-			skip[line] = true
-		}
-		w.Filter = func(path string, _ uint32) bool { return !skip[path] }
-	}
-	overrides, err := o.readOverrides()
-	if err != nil {
-		return err
-	}
-	if len(overrides) == 0 && !o.roExecutables {
-		return nil
-	}
-	w.Modify = func(path string, info *object.FileInfo) {
-		if o.roExecutables && info.IsRegular() && info.Mode&0o111 != 0 {
-			info.Mode &^= 0o222
-		}
-		if change, ok := overrides[path]; ok {
-			info.Mode = change(info.Mode)
-		}
-	}
-	return nil
-}
-
-var overrideLine = regexp.MustCompile(`^(=?)([0-9]+) (/.*)$`)
-
-// readOverrides reads lines of `=MODE PATH`, which sets a mode, and `MODE PATH`, which adds bits. MODE is decimal.
-func (o *commitOptions) readOverrides() (map[string]func(uint32) uint32, error) {
-	if o.statOverride == "" {
-		return nil, nil
-	}
-	lines, err := readLines(o.statOverride)
-	if err != nil {
-		return nil, err
-	}
-	overrides := map[string]func(uint32) uint32{}
-	for _, line := range lines {
-		m := overrideLine.FindStringSubmatch(line)
-		if m == nil {
-			return nil, cli.Fail("Malformed statoverride file: %q is not of the form [=]MODE /PATH", line)
-		}
-		n, err := strconv.ParseUint(m[2], 10, 16)
-		if err != nil || n > 0o7777 {
-			return nil, cli.Fail("Malformed statoverride file: %s is not a mode in decimal", m[2])
-		}
-		bits := uint32(n)
-		if m[1] == "=" {
-			overrides[m[3]] = func(mode uint32) uint32 { return mode&object.ModeType | bits }
-		} else {
-			overrides[m[3]] = func(mode uint32) uint32 { return mode | bits }
-		}
-	}
-	return overrides, nil
-}
-
-func readLines(path string) ([]string, error) {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	var lines []string
-	for line := range strings.SplitSeq(string(data), "\n") {
-		if line = strings.TrimRight(line, "\r"); line != "" {
-			lines = append(lines, line)
-		}
-	}
-	return lines, nil
 }

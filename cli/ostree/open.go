@@ -55,20 +55,6 @@ func looksLikeRepo(dir string) bool {
 	return true
 }
 
-// isSystemRepo reports whether r is the repository of the running system: its remotes are files of /etc.
-func isSystemRepo(r *repo.Repo) bool {
-	mine, err := os.Stat(r.Path())
-	if err != nil {
-		return false
-	}
-	for _, path := range systemRepos {
-		if info, err := os.Stat(path); err == nil && os.SameFile(mine, info) {
-			return true
-		}
-	}
-	return false
-}
-
 // withRepo wraps the body of a verb that works on one repository.
 func withRepo(env *cli.Env, path *string, run func(r *repo.Repo, args []string) error) func(*cobra.Command, []string) error {
 	return func(_ *cobra.Command, args []string) error {

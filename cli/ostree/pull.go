@@ -83,6 +83,9 @@ func runPull(env *cli.Env, r *repo.Repo, o pullOptions, args []string) error {
 		}
 		o.Remote, o.Refs = remote, []string{ref}
 	}
+	if _, err := findRemote(r, o.Remote); err != nil {
+		return err
+	}
 	for _, path := range o.caches {
 		cache, err := repo.Open(path)
 		if err != nil {

@@ -3,18 +3,14 @@ package ostree
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"photree/cli"
 	"photree/internal/durable"
 	"photree/internal/keyfile"
 	"photree/repo"
-	"photree/repo/object"
-	"photree/repo/pull"
 
 	"github.com/spf13/cobra"
 )
@@ -37,7 +33,7 @@ type remoteAddOptions struct {
 func newRemoteAdd(env *cli.Env) *cobra.Command {
 	var o remoteAddOptions
 	c := &cobra.Command{Use: "add NAME URL [BRANCH...]", Short: "Add a remote repository",
-		Long: "Add a remote repository. On the repository of the running system it becomes a file of its own in\n/etc/ostree/remotes.d; with --repo it goes into the configuration of that repository.",
+		Long: "Add a remote repository. On the repository of the running system it becomes a file of its own in\n/etc/ostree/remotes.d, on any other a group in the repository's configuration.",
 		Args: need(2, -1, "NAME and URL must be specified")}
 	f := c.Flags()
 	f.StringArrayVar(&o.set, "set", nil, "Set config option `KEY=VALUE` for remote")
@@ -113,28 +109,37 @@ func (o *remoteAddOptions) remote(args []string) (repo.Remote, error) {
 	return rem, nil
 }
 
+// addRemote writes the remote. Those of the running system become files of /etc, where an administrator looks for
+// configuration and where each deployment has its own; those of another repository go into its configuration.
 func addRemote(env *cli.Env, o remoteAddOptions, rem repo.Remote) error {
-	r, inEtc, err := openForRemotes(env, o.repo, o.sysroot)
+	r, err := openForRemotes(env, o.repo, o.sysroot)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
-	if old, err := r.Remote(rem.Name); err == nil && !o.force {
-		if o.ifNotExists {
-			return nil
+	dir, err := r.RemotesDir()
+	if err != nil {
+		return err
+	}
+	old, err := r.Remote(rem.Name)
+	switch {
+	case err == nil && o.force:
+		if old.File == "" {
+			dir = "" // it is replaced where it stands
 		}
+	case err == nil && o.ifNotExists:
+		return nil
+	case err == nil:
 		where := "config"
 		if old.File != "" {
 			where = old.File
 		}
 		return cli.Fail("Remote configuration for \"%s\" already exists: (in %s)", rem.Name, where)
-	} else if err != nil && !errors.Is(err, repo.ErrNotFound) {
+	case !errors.Is(err, repo.ErrNotFound):
 		return err
-	} else if err == nil && o.force {
-		inEtc = old.File != ""
 	}
-	if inEtc {
-		err = writeRemoteFile(rem)
+	if dir != "" {
+		err = writeRemoteFile(dir, rem)
 	} else {
 		err = r.AddRemote(rem, o.force)
 	}
@@ -152,20 +157,16 @@ func addRemote(env *cli.Env, o remoteAddOptions, rem repo.Remote) error {
 	return importKeys(env, r, rem.Name, keys)
 }
 
-// remotesDir is where a system has the remotes that its administrator adds.
-const remotesDir = "/etc/ostree/remotes.d"
-
-// openForRemotes opens the repository whose remotes change. Those of the running system are files of /etc, where an
-// administrator looks for configuration and where it follows the deployment, unless the repository is named.
-func openForRemotes(env *cli.Env, path, sysroot string) (r *repo.Repo, inEtc bool, err error) {
+// openForRemotes opens the repository whose remotes change.
+func openForRemotes(env *cli.Env, path, sysroot string) (*repo.Repo, error) {
 	if sysroot != "" {
 		path = filepath.Join(sysroot, "ostree/repo")
 	}
-	r, err = openRepo(env, path)
-	return r, err == nil && path == "" && isSystemRepo(r), err
+	return openRepo(env, path)
 }
 
-func writeRemoteFile(rem repo.Remote) error {
+// writeRemoteFile gives a remote a file of its own in dir.
+func writeRemoteFile(dir string, rem repo.Remote) error {
 	if err := repo.CheckRemoteName(rem.Name); err != nil {
 		return err
 	}
@@ -173,10 +174,10 @@ func writeRemoteFile(rem repo.Remote) error {
 	for _, o := range rem.Options {
 		f.Set(`remote "`+rem.Name+`"`, o.Key, o.Value)
 	}
-	if err := os.MkdirAll(remotesDir, 0o755); err != nil {
-		return err
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("adding remote %q: %w", rem.Name, err)
 	}
-	return durable.WriteFile(filepath.Join(remotesDir, rem.Name+".conf"), f.Format(), 0o644)
+	return durable.WriteFile(filepath.Join(dir, rem.Name+".conf"), f.Format(), 0o644)
 }
 
 func newRemoteDelete(env *cli.Env) *cobra.Command {
@@ -186,7 +187,7 @@ func newRemoteDelete(env *cli.Env) *cobra.Command {
 	addRemoteRepo(c, &path, &sysroot)
 	c.Flags().BoolVar(&ifExists, "if-exists", false, "Do nothing if the provided remote does not exist")
 	c.RunE = func(_ *cobra.Command, args []string) error {
-		r, _, err := openForRemotes(env, path, sysroot)
+		r, err := openForRemotes(env, path, sysroot)
 		if err != nil {
 			return err
 		}
@@ -234,192 +235,4 @@ func findRemote(r *repo.Repo, name string) (repo.Remote, error) {
 		return rem, &remoteMissing{name}
 	}
 	return rem, err
-}
-
-func newRemoteList(env *cli.Env) *cobra.Command {
-	var urls, asJSON bool
-	c := &cobra.Command{Use: "list", Short: "List remote repository names", Args: need(0, 0, "")}
-	at := addRepo(c)
-	c.Flags().BoolVarP(&urls, "show-urls", "u", false, "Show remote URLs in list")
-	cli.AddJSON(c, &asJSON)
-	c.RunE = withRepo(env, at, func(r *repo.Repo, _ []string) error {
-		remotes, err := r.Remotes()
-		if err != nil {
-			return err
-		}
-		if asJSON {
-			return cli.PrintJSON(env.Stdout, remotesJSON(remotes))
-		}
-		width := 0
-		for _, rem := range remotes {
-			width = max(width, len(rem.Name))
-		}
-		for _, rem := range remotes {
-			if urls {
-				fmt.Fprintf(env.Stdout, "%-*s  %s\n", width, rem.Name, remoteURL(rem))
-			} else {
-				fmt.Fprintln(env.Stdout, rem.Name)
-			}
-		}
-		return nil
-	})
-	return c
-}
-
-func remoteURL(rem repo.Remote) string {
-	if link, ok := rem.Get("metalink"); ok {
-		return "metalink=" + link
-	}
-	return rem.URL()
-}
-
-type remoteJSON struct {
-	Name    string            `json:"name"`
-	URL     string            `json:"url"`
-	File    string            `json:"file,omitempty"`
-	Options map[string]string `json:"options"`
-}
-
-func remotesJSON(remotes []repo.Remote) []remoteJSON {
-	list := []remoteJSON{}
-	for _, rem := range remotes {
-		j := remoteJSON{Name: rem.Name, URL: remoteURL(rem), File: rem.File, Options: map[string]string{}}
-		for _, o := range rem.Options {
-			j.Options[o.Key] = o.Value
-		}
-		list = append(list, j)
-	}
-	return list
-}
-
-func newRemoteShowURL(env *cli.Env) *cobra.Command {
-	c := &cobra.Command{Use: "show-url NAME", Short: "Show remote repository URL", Args: need(1, 1, "NAME must be specified")}
-	at := addRepo(c)
-	c.RunE = withRepo(env, at, func(r *repo.Repo, args []string) error {
-		rem, err := findRemote(r, args[0])
-		if err != nil {
-			return err
-		}
-		fmt.Fprintln(env.Stdout, remoteURL(rem))
-		return nil
-	})
-	return c
-}
-
-func newRemoteRefs(env *cli.Env) *cobra.Command {
-	var revision, asJSON bool
-	c := &cobra.Command{Use: "refs NAME", Short: "List remote refs", Args: need(1, 1, "NAME must be specified")}
-	at := addRepo(c)
-	c.Flags().BoolVarP(&revision, "revision", "r", false, "Show the commit of each ref")
-	c.Flags().String("cache-dir", "", "Ignored: the summary is not cached in `DIR`")
-	cli.AddJSON(c, &asJSON)
-	c.RunE = withRepo(env, at, func(r *repo.Repo, args []string) error {
-		s, err := remoteSummary(env, r, args[0])
-		if err != nil {
-			return err
-		}
-		lines := []refLine{}
-		for _, ref := range s.Refs {
-			lines = append(lines, refLine{Ref: args[0] + ":" + ref.Name, Commit: ref.ID})
-		}
-		if asJSON {
-			return cli.PrintJSON(env.Stdout, lines)
-		}
-		for _, l := range lines {
-			if revision {
-				fmt.Fprintf(env.Stdout, "%s\t%s\n", l.Ref, l.Commit)
-			} else {
-				fmt.Fprintln(env.Stdout, l.Ref)
-			}
-		}
-		return nil
-	})
-	return c
-}
-
-// remoteSummary fetches the summary of a remote, without which its refs cannot be listed.
-func remoteSummary(env *cli.Env, r *repo.Repo, name string) (*pull.Summary, error) {
-	if _, err := findRemote(r, name); err != nil {
-		return nil, err
-	}
-	s, err := pull.FetchSummary(env.Ctx, r, pull.Options{Remote: name})
-	if errors.Is(err, repo.ErrNotFound) {
-		return nil, cli.Fail("Remote refs not available; server has no summary file (run `ostree summary -u` there): %w", err)
-	}
-	return s, err
-}
-
-func newRemoteSummary(env *cli.Env) *cobra.Command {
-	var o summaryOptions
-	c := &cobra.Command{Use: "summary NAME", Short: "Show remote summary", Args: need(1, 1, "NAME must be specified")}
-	at := addRepo(c)
-	f := c.Flags()
-	f.BoolVar(&o.raw, "raw", false, "Show raw variant data")
-	f.BoolVar(&o.listKeys, "list-metadata-keys", false, "List the available metadata keys")
-	f.StringVar(&o.key, "print-metadata-key", "", "Print the value of metadata `KEY`")
-	f.String("cache-dir", "", "Ignored: the summary is not cached in `DIR`")
-	cli.AddJSON(c, &o.json)
-	c.RunE = withRepo(env, at, func(r *repo.Repo, args []string) error {
-		s, err := remoteSummary(env, r, args[0])
-		if err != nil {
-			return err
-		}
-		return printSummary(env.Stdout, s.Summary, o)
-	})
-	return c
-}
-
-func newRemoteImport(env *cli.Env) *cobra.Command {
-	var files []string
-	var stdin bool
-	c := &cobra.Command{Use: "gpg-import NAME [KEY-ID...]", Short: "Import GPG keys", Args: need(1, -1, "NAME must be specified")}
-	at := addRepo(c)
-	c.Flags().StringArrayVarP(&files, "keyring", "k", nil, "Import keys from the keyring `FILE` (repeatable)")
-	c.Flags().BoolVar(&stdin, "stdin", false, "Import keys from standard input")
-	c.RunE = withRepo(env, at, func(r *repo.Repo, args []string) error {
-		if _, err := findRemote(r, args[0]); err != nil {
-			return err
-		}
-		if stdin == (len(files) > 0) {
-			return errors.New("name the keys with --keyring=FILE or give them with --stdin, one of both")
-		}
-		var keys []byte
-		if stdin {
-			data, err := io.ReadAll(io.LimitReader(env.Stdin, object.MaxMetadataSize))
-			if err != nil {
-				return err
-			}
-			keys = data
-		}
-		for _, file := range files {
-			data, err := os.ReadFile(file)
-			if err != nil {
-				return err
-			}
-			keys = append(keys, data...)
-		}
-		return importKeys(env, r, args[0], keys, args[1:]...)
-	})
-	return c
-}
-
-// importKeys adds public keys to the key ring of a remote; ids restricts them to those with these fingerprints' ends.
-func importKeys(env *cli.Env, r *repo.Repo, name string, data []byte, ids ...string) error {
-	count, ring, err := pull.MergeKeys(filepath.Join(r.Path(), name+".trustedkeys.gpg"), data, func(fingerprint string) bool {
-		return len(ids) == 0 || slices.ContainsFunc(ids, func(id string) bool {
-			return strings.HasSuffix(fingerprint, strings.ToUpper(strings.TrimPrefix(id, "0x")))
-		})
-	})
-	if err != nil {
-		return fmt.Errorf("importing keys for remote %q: %w", name, err)
-	}
-	if err := durable.WriteFile(filepath.Join(r.Path(), name+".trustedkeys.gpg"), ring, 0o644); err != nil {
-		return err
-	}
-	plural := "s"
-	if count == 1 {
-		plural = ""
-	}
-	fmt.Fprintf(env.Stdout, "Imported %d GPG key%s to remote \"%s\"\n", count, plural, name)
-	return nil
 }
