@@ -26,7 +26,10 @@ type dir struct {
 	name string // its path in the tree with all links resolved
 }
 
-const maxOpenDirs = 200
+const (
+	maxOpenDirs = 200
+	maxLinks    = 40 // as the kernel
+)
 
 func openRootDir(p string) (*rootDir, error) {
 	fd, err := unix.Open(p, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
@@ -75,19 +78,31 @@ func (r *rootDir) openat2(name string, flags uint64, mode uint64) (int, error) {
 
 // dir opens the directory name, making what is missing of it as RPM does:
 // owned by root, mode 0755.
-func (r *rootDir) dir(name string) (*dir, error) {
-	name = path.Clean("/" + name)
+func (r *rootDir) dir(name string) (*dir, error) { return r.makeDir(path.Clean("/"+name), 0) }
+
+func (r *rootDir) makeDir(name string, links int) (*dir, error) {
 	if d := r.cache[name]; d != nil {
 		return d, nil
 	}
 	fd, err := r.openat2(name, unix.O_PATH|unix.O_DIRECTORY, 0)
 	if errors.Is(err, unix.ENOENT) && name != "/" {
-		parent, perr := r.dir(path.Dir(name))
+		parent, perr := r.makeDir(path.Dir(name), links)
 		if perr != nil {
 			return nil, perr
 		}
 		if err = unix.Mkdirat(parent.fd, path.Base(name), 0o755); err == nil || errors.Is(err, unix.EEXIST) {
 			fd, err = r.openat2(name, unix.O_PATH|unix.O_DIRECTORY, 0)
+		}
+		if errors.Is(err, unix.ENOENT) && links < maxLinks {
+			// A link whose target no package has made yet, as /sbin before
+			// /usr/sbin: make what it leads to, inside the tree.
+			target := readlinkat(parent.fd, path.Base(name))
+			if target != "" && !path.IsAbs(target) {
+				target = path.Join(parent.name, target)
+			}
+			if target != "" {
+				return r.makeDir(path.Clean("/"+target), links+1)
+			}
 		}
 	}
 	if err != nil {
@@ -233,8 +248,12 @@ func (r *rootDir) readlink(name string) string {
 		return ""
 	}
 	defer unix.Close(d)
+	return readlinkat(d, base)
+}
+
+func readlinkat(fd int, base string) string {
 	buf := make([]byte, 4096)
-	n, err := unix.Readlinkat(d, base, buf)
+	n, err := unix.Readlinkat(fd, base, buf)
 	if err != nil {
 		return ""
 	}

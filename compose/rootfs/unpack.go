@@ -165,7 +165,13 @@ func (u *unpacker) claim(real string, d *dir, base string, f *rpm.File) (keep bo
 		}
 		return false, nil
 	}
-	if prev.pkg == u.pkg && prev.file.Path == f.Path {
+	if prev.pkg == u.pkg {
+		// A package from before the merge of /usr may hold /bin/x and a link
+		// /usr/bin/x to it, which are one path now: the file stays.
+		if prev.file.Mode&unix.S_IFMT != unix.S_IFLNK && f.Mode&unix.S_IFMT == unix.S_IFLNK {
+			return true, nil
+		}
+		u.owners[real] = owned{u.pkg, f}
 		return false, nil
 	}
 	if bothDirs := prev.file.Mode&unix.S_IFMT == unix.S_IFDIR && f.Mode&unix.S_IFMT == unix.S_IFDIR; bothDirs {

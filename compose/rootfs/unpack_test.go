@@ -130,6 +130,34 @@ func TestLinkAndDirectory(t *testing.T) {
 	}
 }
 
+// A package from before the merge of /usr, unpacked into a merged tree: a file
+// and the link to it become one path, and directories behind links are made.
+func TestMergedUsr(t *testing.T) {
+	links := buildRPM(t, "links", "%install\nmkdir -p %{buildroot}\nfor d in bin sbin lib; do ln -s usr/$d %{buildroot}/$d; done\nln -s /var/data %{buildroot}/data\n%files\n/bin\n/sbin\n/lib\n/data\n")
+	old := buildRPM(t, "old", `
+%install
+mkdir -p %{buildroot}/bin %{buildroot}/usr/bin %{buildroot}/sbin %{buildroot}/data %{buildroot}/lib/modules/6.1
+echo find > %{buildroot}/bin/find
+ln -s ../../bin/find %{buildroot}/usr/bin/find
+echo fsck > %{buildroot}/sbin/fsck
+echo kernel > %{buildroot}/lib/modules/6.1/vmlinuz
+echo x > %{buildroot}/data/file
+%files
+/bin/find
+/usr/bin/find
+/sbin/fsck
+/lib/modules
+/data/file
+`)
+	b := mustBuild(t, Options{}, links, old)
+	if got := b.read(t, "usr/bin/find") + b.read(t, "usr/sbin/fsck"); got != "find\nfsck\n" {
+		t.Errorf("got %q", got)
+	}
+	if _, err := os.Lstat("/var/data"); err == nil {
+		t.Error("the directory was made outside the tree")
+	}
+}
+
 func TestParseCaps(t *testing.T) {
 	for text, want := range map[string]string{
 		"cap_net_raw=ep":                    "010000020020000000000000",
