@@ -86,6 +86,8 @@ type Deployment struct {
 	Origin *keyfile.File
 	// Version is the commit's version, empty when it has none.
 	Version string
+	// SourceTitle says what the commit was made from, empty when it does not say.
+	SourceTitle string
 	// Timestamp is the commit's.
 	Timestamp time.Time
 	// Booted is set on the deployment that the machine runs.

@@ -247,6 +247,7 @@ func (s *Sysroot) describe(d *Deployment) {
 	}
 	d.Timestamp = c.Time()
 	d.Version = c.Metadata.GetString("version")
+	d.SourceTitle = c.Metadata.GetString("ostree.source-title")
 }
 
 // markBooted finds the deployment whose directory is the root directory of this

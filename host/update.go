@@ -82,10 +82,7 @@ func Upgrade(ctx context.Context, s *deploy.Sysroot, o UpdateOptions) (*Update, 
 			return nil, fmt.Errorf("Old and new refs are equal: %s", old)
 		}
 	}
-	if err := u.fetch(ctx, s.Repo(), o); err != nil {
-		return nil, err
-	}
-	if err := u.examine(s.Repo(), o); err != nil {
+	if err := u.follow(ctx, s.Repo(), o); err != nil {
 		return nil, err
 	}
 	if o.Found != nil {
@@ -124,6 +121,33 @@ func followed(d *deploy.Deployment, o UpdateOptions) (Refspec, error) {
 		return Refspec{}, fmt.Errorf("origin unconfigured-state: %s", why)
 	}
 	return ParseRefspec(spec)
+}
+
+// maxRebases is how many branches in a row may say that they end and where they
+// go on.
+const maxRebases = 8
+
+// follow fetches the head of the branch, and of the one that takes its place if
+// the head says that the branch has ended.
+func (u *Update) follow(ctx context.Context, r *repo.Repo, o UpdateOptions) error {
+	for range maxRebases {
+		if err := u.fetch(ctx, r, o); err != nil {
+			return err
+		}
+		if err := u.examine(r, o); err != nil {
+			return err
+		}
+		c, err := r.LoadCommit(u.Commit)
+		if err != nil {
+			return err
+		}
+		next := c.Metadata.GetString("ostree.endoflife-rebase")
+		if next == "" || o.Target != "" {
+			return nil
+		}
+		u.Refspec.Ref = next
+	}
+	return fmt.Errorf("branch %s: more than %d branches end one in favour of the next", u.Refspec, maxRebases)
 }
 
 func (u *Update) fetch(ctx context.Context, r *repo.Repo, o UpdateOptions) error {

@@ -91,6 +91,9 @@ func newAdminDeploy(a *admin) *cobra.Command {
 	k.register(c)
 	c.RunE = a.writing(func(s *deploy.Sysroot, args []string) error {
 		if stage || lock {
+			if d, err := s.Booted(); err == nil && d == nil {
+				return cli.Fail("Cannot stage deployment: Not currently booted into an OSTree system")
+			}
 			return errors.New("deployments cannot be staged for shutdown: leave --stage and --lock-finalization out")
 		}
 		if o.NoMerge && len(k.remove) > 0 {

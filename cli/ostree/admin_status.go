@@ -24,6 +24,7 @@ type deploymentJSON struct {
 	Pinned    bool   `json:"pinned"`
 	Unlocked  string `json:"unlocked"`
 	Version   string `json:"version,omitempty"`
+	Title     string `json:"source-title,omitempty"`
 }
 
 func newAdminStatus(a *admin) *cobra.Command {
@@ -105,6 +106,9 @@ func (a *admin) printDeployment(st *deploy.State, d *deploy.Deployment) {
 	} else {
 		fmt.Fprintln(w, "    origin: none")
 	}
+	if d.SourceTitle != "" {
+		fmt.Fprintf(w, "    `- %s\n", d.SourceTitle)
+	}
 }
 
 func unlocked(d *deploy.Deployment) string {
@@ -121,6 +125,7 @@ func statusJSON(st *deploy.State) []deploymentJSON {
 		out = append(out, deploymentJSON{
 			Checksum: d.Commit.String(), Stateroot: d.Stateroot, Refspec: d.Refspec(), Serial: d.Serial, Index: d.Index,
 			Booted: d.Booted, Pending: r == "pending", Rollback: r == "rollback", Pinned: d.Pinned, Unlocked: unlocked(d), Version: d.Version,
+			Title: d.SourceTitle,
 		})
 	}
 	return out

@@ -67,8 +67,8 @@ func Merge(ctx context.Context, d Dirs) (*Summary, error) {
 type BlockedError struct{ Paths []string }
 
 func (e *BlockedError) Error() string {
-	return fmt.Sprintf("a directory on one side and a file on the other: /etc/%s; move your version away and try again",
-		strings.Join(e.Paths, ", /etc/"))
+	return fmt.Sprintf("Modified config file newly defaults to directory '%s', cannot merge (or a directory here to a file): move yours away and try again",
+		strings.Join(e.Paths, "', '"))
 }
 
 // Node is one file, link or directory of a tree.
