@@ -363,6 +363,9 @@ func (r *run) download(ctx context.Context) (bool, error) {
 		r.log.progress(p.Done, p.Total, p.Name)
 	}))
 	if err != nil {
+		if errors.Is(err, unix.ENOSPC) {
+			err = fmt.Errorf("%w (there is no room in %q: name another directory with --cachedir or --workdir)", err, r.CacheDir)
+		}
 		return false, err
 	}
 	r.files = files
@@ -381,10 +384,13 @@ func (r *run) install(ctx context.Context) (bool, error) {
 	}
 	built, err := rootfs.Build(ctx, rootfs.Options{
 		Root: dir, Packages: r.files, NoDocs: !t.WantDocumentation(), Langs: t.InstallLangs, Layout: r.layout(),
-		Step: r.log.step, Warn: r.log.warn,
+		Accounts: r.earlierAccounts(), Step: r.log.step, Warn: r.log.warn,
 		Progress: func(n, total int, p rpm.NEVRA) { r.log.progress(n, total, p.String()) },
 	})
 	if err != nil {
+		if errors.Is(err, unix.ENOSPC) {
+			err = fmt.Errorf("%w (there is no room below %q: name another directory with --workdir)", err, filepath.Dir(r.work))
+		}
 		return false, err
 	}
 	r.built = built
@@ -396,7 +402,7 @@ func (r *run) layout() rootfs.Layout {
 	t := r.Treefile
 	l := rootfs.Layout{
 		Units: t.Units, DefaultTarget: t.DefaultTarget, RemoveFiles: t.RemoveFiles, RemoveFromPackages: t.RemoveFromPackages,
-		TmpLink: !t.WantTmpDir(), NoMachineID: !t.WantMachineIDCompat(), EtcGroupMembers: t.EtcGroupMembers, Treefile: t.JSON(),
+		TmpLink: !t.WantTmpDir(), RootOpt: t.OptUsrlocal == "root", NoMachineID: !t.WantMachineIDCompat(), EtcGroupMembers: t.EtcGroupMembers, Treefile: t.JSON(),
 	}
 	for _, f := range t.AddFiles {
 		l.AddFiles = append(l.AddFiles, rootfs.AddFile{Source: f.Source, Dest: f.Dest})
@@ -413,9 +419,27 @@ func (r *run) layout() rootfs.Layout {
 	return l
 }
 
+// earlierAccounts are those of the previous commit, so that ids stay.
+func (r *run) earlierAccounts() (a rootfs.Accounts) {
+	if r.prev == nil || !r.Treefile.WantPreservePasswd() {
+		return a
+	}
+	// A tree has either or both: what is not there counts as empty.
+	read := func(name string) []byte {
+		data, err := tree.ReadFile(r.Repo, r.result.Previous, name)
+		if err != nil {
+			return nil
+		}
+		return append(data, '\n')
+	}
+	a.Passwd = append(read("/usr/etc/passwd"), read("/usr/lib/passwd")...)
+	a.Group = append(read("/usr/etc/group"), read("/usr/lib/group")...)
+	return a
+}
+
 // initramfs makes the tree's boot image.
 func (r *run) initramfs(ctx context.Context, dir, kver string, w io.Writer) error {
-	stats, err := initramfs.Build(ctx, initramfs.Options{Tree: dir, KVER: kver, Init: r.initBin}, w)
+	stats, err := initramfs.Build(ctx, initramfs.Options{Tree: dir, KVER: kver, Init: r.initBin, Add: r.initramfsModules()}, w)
 	if err != nil {
 		return err
 	}
@@ -437,6 +461,12 @@ func (r *run) commit(ctx context.Context) (bool, error) {
 		parent = object.ID{}
 	}
 	opts.Parent = &parent
+	if or := r.Treefile.ReadonlyExecutables; or != nil && *or {
+		opts.Write.Modify = dropWrite
+	}
+	if r.Treefile.RepoMetadata == "detached" {
+		opts.Detached = gvariant.Dict{{Key: "rpmostree.rpmmd-repos", Value: r.repoMetadata()}}
+	}
 	if r.NoRef {
 		opts.Ref, opts.BindRefs = "", []string{r.result.Ref}
 	}

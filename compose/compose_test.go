@@ -15,6 +15,8 @@ import (
 	"photree/repo"
 	"photree/repo/object"
 	"photree/repo/tree"
+
+	"golang.org/x/sys/unix"
 )
 
 func hello(version string) string {
@@ -280,4 +282,53 @@ func TestDryRunAndDownload(t *testing.T) {
 	if res, _ := s.mustCompose(Options{CacheOnly: true, CacheDir: cache}); res.Commit.IsZero() {
 		t.Error("no commit from the cache")
 	}
+}
+
+// A full disk ends the compose with a sentence that says which.
+func TestFullDisk(t *testing.T) {
+	s := newServer(t)
+	s.publish()
+	s.treefile("base")
+	small := t.TempDir()
+	if err := unix.Mount("tmpfs", small, "tmpfs", 0, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(small, 0) })
+	before := s.snapshot()
+	_, _, err := s.compose(context.Background(), Options{WorkDir: small, CacheDir: t.TempDir()})
+	if err == nil || !strings.Contains(err.Error(), "there is no room below") || !strings.Contains(err.Error(), small) {
+		t.Errorf("got %v", err)
+	}
+	if list, _ := os.ReadDir(small); len(list) > 0 || before != s.snapshot() {
+		t.Errorf("left %v; repository changed: %v", list, before != s.snapshot())
+	}
+}
+
+func TestTreefileSwitches(t *testing.T) {
+	s := newServer(t)
+	s.publish()
+	s.write("tree.json", `{"ref": "`+ref+`", "repos": ["test"], "selinux": false, "no-initramfs": true, "packages": ["base"],
+		"readonly-executables": true, "repo-metadata": "disabled", "mutate-os-release": "1", "add-files": []}`)
+	if _, _, err := s.compose(context.Background(), Options{Version: "1.2"}); err == nil || !strings.Contains(err.Error(), "mutate-os-release") {
+		t.Errorf("without an os-release: %v", err)
+	}
+	s.write("tree.json", `{"ref": "`+ref+`", "repos": ["test"], "selinux": false, "no-initramfs": true, "packages": ["base"],
+		"readonly-executables": true, "repo-metadata": "disabled"}`)
+	res, _ := s.mustCompose(Options{})
+	c, err := s.repo.LoadCommit(res.Commit)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := c.Metadata.Get("rpmostree.rpmmd-repos"); ok {
+		t.Error("the commit names repositories")
+	}
+	e, err := tree.Lookup(s.repo, c.Root, c.RootMeta, "/usr/bin/sh")
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, _, f, err := s.repo.OpenFile(e.ID)
+	if err != nil || info.Mode&0o777 != 0o555 {
+		t.Errorf("mode of sh: %o, %v", info.Mode, err)
+	}
+	f.Close()
 }

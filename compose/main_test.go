@@ -193,7 +193,10 @@ func (s *server) compose(ctx context.Context, o Options) (*Result, *recorder, er
 		return nil, nil, err
 	}
 	log := &recorder{}
-	o.Treefile, o.Log, o.WorkDir = tf, log, filepath.Join(s.dir, "work")
+	o.Treefile, o.Log = tf, log
+	if o.WorkDir == "" {
+		o.WorkDir = filepath.Join(s.dir, "work")
+	}
 	if o.Repo == nil {
 		o.Repo = s.repo
 	}

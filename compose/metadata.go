@@ -10,10 +10,12 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"photree/compose/rpm"
 	"photree/internal/gvariant"
+	"photree/repo/object"
 )
 
 // commitMetadata describes the commit in the order and under the names that
@@ -21,14 +23,9 @@ import (
 func (r *run) commitMetadata() gvariant.Dict {
 	var d gvariant.Dict
 	d.Set("rpmostree.inputhash", gvariant.String(r.result.InputHash))
-	var repos []gvariant.Value
-	for _, x := range r.repos {
-		repos = append(repos, gvariant.Dict{
-			{Key: "id", Value: gvariant.String(x.ID())},
-			{Key: "timestamp", Value: gvariant.Uint64(gvariant.BE64(x.Timestamp()))},
-		}.Value())
+	if m := r.Treefile.RepoMetadata; m == "" || m == "inline" {
+		d.Set("rpmostree.rpmmd-repos", r.repoMetadata())
 	}
-	d.Set("rpmostree.rpmmd-repos", gvariant.Array("a{sv}", repos...))
 	if r.result.Version != "" {
 		d.Set("version", gvariant.String(r.result.Version))
 	}
@@ -48,6 +45,45 @@ func (r *run) commitMetadata() gvariant.Dict {
 		d.Set(e.Key, e.Value)
 	}
 	return d
+}
+
+// repoMetadata says which state of which repositories was composed from.
+func (r *run) repoMetadata() gvariant.Value {
+	var repos []gvariant.Value
+	for _, x := range r.repos {
+		repos = append(repos, gvariant.Dict{
+			{Key: "id", Value: gvariant.String(x.ID())},
+			{Key: "timestamp", Value: gvariant.Uint64(gvariant.BE64(x.Timestamp()))},
+		}.Value())
+	}
+	return gvariant.Array("a{sv}", repos...)
+}
+
+// dropWrite takes the write bits from programs, so that even root's mistakes
+// need a change of mode first.
+func dropWrite(_ string, info *object.FileInfo) {
+	if info.IsRegular() && info.Mode&0o111 != 0 {
+		info.Mode &^= 0o222
+	}
+}
+
+// initramfsModules are the drivers that initramfs-args name. The arguments are
+// dracut's; those that only tell dracut how to work have no meaning here.
+func (r *run) initramfsModules() []string {
+	var out []string
+	args := r.Treefile.InitramfsArgs
+	for i := 0; i < len(args); i++ {
+		name, value, ok := strings.Cut(args[i], "=")
+		if name != "--add-drivers" && name != "--force-drivers" {
+			continue
+		}
+		if !ok && i+1 < len(args) {
+			i++
+			value = args[i]
+		}
+		out = append(out, strings.Fields(value)...)
+	}
+	return out
 }
 
 // packageList is a(sssss): name, epoch, version, release, architecture.

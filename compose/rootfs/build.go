@@ -27,6 +27,8 @@ type Options struct {
 	// database are given in place of the clock. 0 is the time at which the
 	// newest package was built.
 	Epoch int64
+	// Accounts are those of the previous tree, whose ids are kept.
+	Accounts Accounts
 	// ScriptTimeout bounds each script; 0 means 15 minutes.
 	ScriptTimeout time.Duration
 
@@ -81,7 +83,7 @@ func Build(ctx context.Context, o Options) (*Tree, error) {
 	defer root.close()
 
 	acc := &accounts{root: root}
-	t := &transaction{o: o, root: root, accounts: acc, triggers: &triggers{}}
+	t := &transaction{o: o, root: root, accounts: acc, triggers: &triggers{}, ledger: &ledger{accounts: o.Accounts}}
 	t.unpack = &unpacker{root: root, accounts: acc, noDocs: o.NoDocs, langs: o.Langs, warn: o.warn, owners: map[string]owned{}}
 	if err := t.prepare(); err != nil {
 		return nil, err

@@ -20,6 +20,7 @@ type transaction struct {
 	unpack   *unpacker
 	scripts  *scripts
 	triggers *triggers
+	ledger   *ledger
 
 	headers  []*rpm.Package
 	entries  []rpmdb.Entry
@@ -138,6 +139,9 @@ func (t *transaction) end(ctx context.Context, i int) error {
 	t.entries = append(t.entries, rpmdb.Entry{Package: p, States: t.unpack.states})
 	// The package itself may have brought the accounts that own its files.
 	t.accounts.forget()
+	if err := t.ledger.apply(t.root, t.o.Epoch, t.headers); err != nil {
+		return err
+	}
 	if err := t.settle(p, t.unpack.homeless); err != nil {
 		return err
 	}
@@ -165,7 +169,7 @@ func (t *transaction) settle(p *rpm.Package, files []placed) error {
 			}
 		}
 		if len(conf) > 0 {
-			if err := applySysusers(t.root, conf, t.o.Epoch, t.o.warn); err != nil {
+			if err := applySysusers(t.root, conf, t.o.Epoch, t.o.Accounts, t.o.warn); err != nil {
 				return err
 			}
 			t.accounts.forget()
@@ -185,7 +189,7 @@ func (t *transaction) makeAccounts() error {
 	if err != nil {
 		return err
 	}
-	if err := applySysusers(t.root, list, t.o.Epoch, t.o.warn); err != nil {
+	if err := applySysusers(t.root, list, t.o.Epoch, t.o.Accounts, t.o.warn); err != nil {
 		return err
 	}
 	t.accounts.forget()

@@ -23,6 +23,7 @@ type Layout struct {
 	AddFiles           []AddFile
 	Postprocess        []Script // run in the tree in this order
 
+	RootOpt         bool     // /opt and /usr/local are directories of the tree instead of links to /var
 	TmpLink         bool     // /tmp is a link to sysroot/tmp instead of a directory
 	NoMachineID     bool     // no /etc/machine-id at all, instead of an empty one
 	EtcGroupMembers []string // groups that stay in /etc/group where accounts move
@@ -348,6 +349,14 @@ func (p *post) toplevel(context.Context) error {
 	links := map[string]string{
 		"/home": "var/home", "/root": "var/roothome", "/opt": "var/opt", "/srv": "var/srv", "/mnt": "var/mnt",
 		"/media": "run/media", "/ostree": "sysroot/ostree", "/usr/local": "../var/usrlocal",
+	}
+	if p.o.Layout.RootOpt {
+		for _, name := range []string{"/opt", "/usr/local"} {
+			delete(links, name)
+			if _, err := p.root.dir(name); err != nil {
+				return err
+			}
+		}
 	}
 	if p.o.Layout.TmpLink {
 		links["/tmp"] = "sysroot/tmp"

@@ -261,3 +261,39 @@ echo x > %{buildroot}/usr/share/svc/file
 		t.Errorf("an unknown owner: %q", b.warns)
 	}
 }
+
+// Accounts that come again keep the ids that they had in the previous tree,
+// whatever came or went around them; those that no package speaks of go.
+func TestAccountsStay(t *testing.T) {
+	svc := func(name string) string {
+		return buildRPM(t, name, strings.ReplaceAll(`
+%install
+mkdir -p %{buildroot}/usr/lib/sysusers.d %{buildroot}/usr/share/NAME
+echo 'u NAME -' > %{buildroot}/usr/lib/sysusers.d/NAME.conf
+%files
+/usr/lib/sysusers.d/NAME.conf
+%attr(0755,NAME,NAME) %dir /usr/share/NAME
+`, "NAME", name))
+	}
+	base := basePackage(t)
+	first := mustBuild(t, Options{}, base, svc("bbb"), svc("ccc"))
+	earlier := Accounts{Passwd: []byte(first.read(t, "usr/etc/passwd")), Group: []byte(first.read(t, "usr/etc/group"))}
+	uid := func(b built, name string) uint32 { return lstat(t, filepath.Join(b.root, "usr/share", name)).Uid }
+	next := mustBuild(t, Options{Accounts: earlier}, base, svc("aaa"), svc("ccc"))
+	if a, b := uid(first, "ccc"), uid(next, "ccc"); a != 998 || b != 998 {
+		t.Errorf("ccc had %d and has %d", a, b)
+	}
+	if got := next.read(t, "usr/etc/passwd"); strings.Contains(got, "bbb") || uid(next, "aaa") == 998 {
+		t.Errorf("passwd: %s", got)
+	}
+}
+
+func TestRootOpt(t *testing.T) {
+	b := mustBuild(t, Options{Layout: Layout{RootOpt: true}}, basePackage(t), buildRPM(t, "vendor", "%install\nmkdir -p %{buildroot}/opt/vendor %{buildroot}/usr/local/bin\necho x > %{buildroot}/opt/vendor/file\n%files\n/opt/vendor\n/usr/local/bin\n"))
+	if got := b.read(t, "opt/vendor/file"); got != "x\n" {
+		t.Errorf("got %q", got)
+	}
+	if st := lstat(t, filepath.Join(b.root, "usr/local/bin")); st.Mode&0o170000 != 0o040000 {
+		t.Error("/usr/local/bin is no directory")
+	}
+}

@@ -86,6 +86,9 @@ func (p *post) moveHomes() error {
 		return err
 	}
 	for _, h := range homes {
+		if p.o.Layout.RootOpt && (h[0] == "/opt" || h[0] == "/usr/local") {
+			continue
+		}
 		st, ok := p.root.lstat(h[0])
 		if !ok || st.Mode&unix.S_IFMT != unix.S_IFDIR {
 			continue

@@ -39,6 +39,8 @@ type sysusers struct {
 	files map[string]*accountFile
 	uids  map[uint32]bool
 	gids  map[uint32]bool
+	// earlier are accounts whose ids are taken again where a line states none.
+	earlier Accounts
 }
 
 // accountFile is one of passwd, group, shadow and gshadow.
@@ -58,10 +60,20 @@ type sysuser struct {
 // tree lacks. Ids that are not stated are given downwards from 999, as systemd
 // does; the result depends on the tree alone. Trees without /etc/passwd are
 // left alone: they have no accounts to add to.
-func applySysusers(root *rootDir, files []string, epoch int64, warn func(string)) error {
+func applySysusers(root *rootDir, files []string, epoch int64, earlier Accounts, warn func(string)) error {
 	if !root.exists("/etc/passwd") || !root.exists("/etc/group") {
 		return nil
 	}
+	s := readAccounts(root, epoch)
+	s.earlier = earlier
+	if err := s.apply(files, warn); err != nil {
+		return err
+	}
+	return s.store()
+}
+
+// readAccounts reads the tree's account files.
+func readAccounts(root *rootDir, epoch int64) *sysusers {
 	s := &sysusers{root: root, epoch: epoch, files: map[string]*accountFile{}, uids: map[uint32]bool{}, gids: map[uint32]bool{}}
 	for name, mode := range map[string]uint32{"passwd": 0o644, "group": 0o644, "shadow": 0o000, "gshadow": 0o000} {
 		f := &accountFile{name: "/etc/" + name, mode: mode}
@@ -70,27 +82,24 @@ func applySysusers(root *rootDir, files []string, epoch int64, warn func(string)
 		}
 		s.files[name] = f
 	}
-	for _, l := range s.files["passwd"].lines {
-		f := strings.Split(l, ":")
-		if n, err := strconv.ParseUint(field(f, 2), 10, 32); err == nil {
-			s.uids[uint32(n)] = true
+	for name, ids := range map[string]map[uint32]bool{"passwd": s.uids, "group": s.gids} {
+		for _, l := range s.files[name].lines {
+			if n, err := strconv.ParseUint(field(strings.Split(l, ":"), 2), 10, 32); err == nil {
+				ids[uint32(n)] = true
+			}
 		}
 	}
-	for _, l := range s.files["group"].lines {
-		f := strings.Split(l, ":")
-		if n, err := strconv.ParseUint(field(f, 2), 10, 32); err == nil {
-			s.gids[uint32(n)] = true
-		}
-	}
-	if err := s.apply(files, warn); err != nil {
-		return err
-	}
+	return s
+}
+
+// store writes the files that changed.
+func (s *sysusers) store() error {
 	for _, name := range []string{"passwd", "group", "shadow", "gshadow"} {
 		f := s.files[name]
 		if !f.dirty {
 			continue
 		}
-		if err := root.rewriteFile(f.name, []byte(strings.Join(f.lines, "\n")+"\n"), f.mode); err != nil {
+		if err := s.root.rewriteFile(f.name, []byte(strings.Join(f.lines, "\n")+"\n"), f.mode); err != nil {
 			return fmt.Errorf("adding accounts: %w", err)
 		}
 	}
@@ -215,12 +224,26 @@ func (s *sysusers) free() (uint32, error) {
 	return 0, fmt.Errorf("no system id is free")
 }
 
+// earlierID looks a name up in the account file of an earlier tree.
+func earlierID(file []byte, name string) (uint32, bool) {
+	for _, f := range splitLines(file) {
+		if f[0] == name {
+			n, err := strconv.ParseUint(field(f, 2), 10, 32)
+			return uint32(n), err == nil
+		}
+	}
+	return 0, false
+}
+
 func (s *sysusers) group(name, id string) (uint32, error) {
 	if f := s.files["group"].find(name); f != nil {
 		n, err := strconv.ParseUint(field(f, 2), 10, 32)
 		return uint32(n), err
 	}
 	gid, ok := s.stated(id, true)
+	if !ok {
+		gid, ok = earlierID(s.earlier.Group, name)
+	}
 	if !ok || s.gids[gid] {
 		var err error
 		if gid, err = s.free(); err != nil {
@@ -259,6 +282,9 @@ func (s *sysusers) user(it sysuser) error {
 		return err
 	}
 	uid, ok := s.stated(id, false)
+	if !ok {
+		uid, ok = earlierID(s.earlier.Passwd, it.name)
+	}
 	if !ok {
 		uid = gid // as systemd: the same number for both where it is free
 	}
