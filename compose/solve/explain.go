@@ -191,6 +191,8 @@ func (s *search) sentence(c clause) string {
 		return fmt.Sprintf("package %s conflicts with %s provided by %s", pkg, c.dep, describe(s.pkgs[c.other]))
 	case fromObsoletes:
 		return fmt.Sprintf("package %s obsoletes %s provided by %s", pkg, c.dep, describe(s.pkgs[c.other]))
+	case fromArch:
+		return fmt.Sprintf("package %s has an inferior architecture and cannot be installed without its %s counterpart", pkg, s.native())
 	case fromSameName:
 		return fmt.Sprintf("cannot install both %s and %s", pkg, describe(s.pkgs[c.other]))
 	}
@@ -229,4 +231,14 @@ func (s *search) whyNot(d *rpm.Dep) string {
 		return fmt.Sprintf(" (there is %s)", describe(s.pkgs[n]))
 	}
 	return ""
+}
+
+// native is the machine's own architecture.
+func (p *pool) native() string {
+	for a, class := range p.arch {
+		if class == 1 && a != "amd64" && a != "ia32e" {
+			return a
+		}
+	}
+	return noarch
 }

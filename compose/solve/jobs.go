@@ -122,31 +122,12 @@ func (p *pool) job(token, repo string) ([]job, error) {
 		return one(p.providers(&d)), nil
 	}
 	if ids := keep(p.named(token)); len(ids) > 0 {
-		return one(p.withObsoleters(token, ids)), nil
+		return one(ids), nil
 	}
 	if js := one(p.bySpelling(token)); js != nil {
 		return js, nil
 	}
 	return one(p.providers(&d)), nil
-}
-
-// withObsoleters adds the packages that replace a name, as dnf does: who asks
-// for the old name gets the new package.
-func (p *pool) withObsoleters(name string, ids []id) []id {
-	out := slices.Clone(ids)
-	for n, pkg := range p.pkgs[1:] {
-		if pkg.Name == name {
-			continue
-		}
-		for i := range pkg.Obsoletes {
-			d := &pkg.Obsoletes[i]
-			if d.Name == name && slices.ContainsFunc(ids, func(o id) bool { return p.obsoletes(d, o) }) {
-				out = append(out, id(n+1))
-				break
-			}
-		}
-	}
-	return out
 }
 
 // obsoletes says whether a package falls under an Obsoletes, which compares with

@@ -34,7 +34,21 @@ func (s *search) reorder(ids []id) []id {
 	if len(ids) < 2 {
 		return ids
 	}
-	return s.preferSuggested(s.preferHigherProvides(s.preferNewest(ids)))
+	return s.followRecommends(s.preferSuggested(s.preferHigherProvides(s.preferNewest(ids))))
+}
+
+// followRecommends takes, in place of the first candidate, the one that it
+// recommends itself: both would be installed.
+func (s *search) followRecommends(ids []id) []id {
+	for from := 0; from < len(ids); from++ {
+		i := slices.IndexFunc(ids[from:], func(n id) bool { return n != ids[0] && slices.Contains(s.recommendedBy[n], ids[0]) })
+		if i < 0 {
+			break
+		}
+		n := ids[from+i]
+		ids = append([]id{n}, slices.Delete(ids, from+i, from+i+1)...)
+	}
+	return ids
 }
 
 func (p *pool) priority(n id) int {
@@ -112,13 +126,13 @@ func (p *pool) obsoletesAny(n, o id) bool {
 	return false
 }
 
-// preferRecommended keeps the candidates that something installed or another
-// candidate recommends, or that supplement these, if there are any. It does so
-// too when weak dependencies are not installed.
+// preferRecommended keeps the candidates that something installed recommends, or
+// that supplement it, if there are any. It does so too when weak dependencies are
+// not installed.
 func (s *search) preferRecommended(ids []id) []id {
 	var wanted []id
 	for _, n := range ids {
-		if s.isRecommended(n, ids) || s.supplementsAny(n, ids) {
+		if s.isRecommended(n) || s.isSupplementing(n) {
 			wanted = append(wanted, n)
 		}
 	}
@@ -128,31 +142,23 @@ func (s *search) preferRecommended(ids []id) []id {
 	return ids
 }
 
-func (s *search) isRecommended(n id, others []id) bool {
-	return slices.ContainsFunc(s.recommendedBy[n], func(o id) bool {
-		return s.value[o] > 0 || o != n && slices.Contains(others, o)
-	})
+func (s *search) isRecommended(n id) bool {
+	return slices.ContainsFunc(s.recommendedBy[n], func(o id) bool { return s.value[o] > 0 })
 }
 
-func (s *search) supplementsAny(n id, others []id) bool {
-	if len(s.pkgs[n].Supplements) == 0 {
-		return false
-	}
-	if s.isSupplementing(n) {
-		return true
-	}
+func (s *search) isSupplementing(n id) bool {
 	deps := s.pkgs[n].Supplements
 	for i := range deps {
-		if deps[i].Rich == nil && slices.ContainsFunc(s.providers(&deps[i]), func(o id) bool {
-			return o != n && slices.Contains(others, o)
-		}) {
+		// Unlike a requirement, "(a if b)" is not fulfilled without b.
+		if r := deps[i].Rich; r != nil && r.Op == rpm.If && len(r.Args) == 2 && !s.holds(&r.Args[1]) {
+			continue
+		}
+		if s.holds(&deps[i]) {
 			return true
 		}
 	}
 	return false
 }
-
-func (s *search) isSupplementing(n id) bool { return s.anyHolds(s.pkgs[n].Supplements) }
 
 // preferSuggested puts candidates first that something installed suggests, or
 // that enhance it.
@@ -177,21 +183,27 @@ func (s *search) anyHolds(deps []rpm.Dep) bool {
 }
 
 // preferNewest puts candidates last of which there is a newer version that is no
-// candidate: their names are on the way out.
+// candidate: their names are on the way out. Among themselves they come in
+// reverse, as libsolv has it.
 func (s *search) preferNewest(ids []id) []id {
-	slices.SortStableFunc(ids, func(a, b id) int {
-		return cmp.Compare(s.isOld(a), s.isOld(b))
-	})
-	return ids
-}
-
-func (p *pool) isOld(n id) int {
-	for _, o := range p.named(p.pkgs[n].Name) {
-		if p.priority(o) <= p.priority(n) && p.pkgs[o].EVR.Compare(p.pkgs[n].EVR) > 0 {
-			return 1
+	var fresh, old []id
+	for _, n := range ids {
+		if s.isOld(n) {
+			old = append([]id{n}, old...)
+		} else {
+			fresh = append(fresh, n)
 		}
 	}
-	return 0
+	return append(fresh, old...)
+}
+
+func (p *pool) isOld(n id) bool {
+	pkg := p.pkgs[n]
+	return slices.ContainsFunc(p.named(pkg.Name), func(o id) bool {
+		other := p.pkgs[o]
+		return other.Arch == pkg.Arch && p.priority(o) <= p.priority(n) &&
+			(p.priority(o) < p.priority(n) || other.EVR.Compare(pkg.EVR) > 0)
+	})
 }
 
 // preferHigherProvides puts the candidate first that provides a higher version

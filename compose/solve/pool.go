@@ -24,7 +24,7 @@ type pool struct {
 	starts   []start          // of each name, and one more for the end
 	ids      []id             // of the packages with a name, by name
 	provs    []provide        // of a name, by name
-	files    map[string][]id // of paths that something depends on
+	files    map[string][]id  // of paths that something depends on
 	cache    map[depKey][]id
 	unusable map[string][]blocked // by name and provided name: what cannot be a candidate, and why
 	lookup   func(ctx context.Context, paths []string) (map[string][]*Package, error)

@@ -17,6 +17,7 @@ const (
 	fromConflict
 	fromObsoletes
 	fromSameName
+	fromArch // a 32 bit package on a 64 bit machine
 	learned
 )
 
@@ -43,6 +44,7 @@ type rules struct {
 	later       []pending // dependencies on paths that lookup must be asked about
 	weakOnes    []id      // packages with Supplements
 
+	tied          map[id]bool // 32 bit packages that inferior has seen, or that were asked for by architecture
 	recommendedBy map[id][]id
 	suggestedBy   map[id][]id
 }
@@ -58,6 +60,14 @@ const maxClauses = 4096
 
 func (r *rules) build(ctx context.Context, jobs []job) error {
 	r.wanted = jobs
+	r.tied = map[id]bool{}
+	for _, j := range jobs {
+		if !slices.ContainsFunc(j.any, func(n id) bool { return r.arch[r.pkgs[n].Arch] <= 1 }) {
+			for _, n := range j.any {
+				r.tied[n] = true
+			}
+		}
+	}
 	r.recommendedBy, r.suggestedBy = map[id][]id{}, map[id][]id{}
 	r.reached, r.done = make([]bool, len(r.pkgs)), make([]bool, len(r.pkgs))
 	if r.recommends {
@@ -85,10 +95,36 @@ func (r *rules) build(ctx context.Context, jobs []job) error {
 		if err := r.drain(ctx); err != nil {
 			return err
 		}
-		if !r.reachSupplements() {
+		if !r.reachSupplements() && !r.inferior() {
 			return nil
 		}
 	}
+}
+
+// inferior ties 32 bit packages to the machine's own architecture, as libsolv
+// does: one may be installed beside the same version of the own architecture, or
+// where there is none, but not in place of it. It says whether it reached more.
+func (r *rules) inferior() bool {
+	for n, pkg := range r.pkgs {
+		if n == 0 || !r.reached[n] || r.arch[pkg.Arch] <= 1 || r.tied[id(n)] {
+			continue
+		}
+		var same []int32
+		better := false
+		for _, o := range r.named(pkg.Name) {
+			if r.arch[r.pkgs[o].Arch] == 1 {
+				better = better || r.reached[o]
+				if r.pkgs[o].EVR == pkg.EVR {
+					same = append(same, o)
+				}
+			}
+		}
+		if len(same) > 0 || better {
+			r.tied[id(n)] = true
+			r.clause(clause{lits: append([]int32{-id(n)}, same...), kind: fromArch, pkg: id(n)})
+		}
+	}
+	return len(r.queue) > 0
 }
 
 // drain adds the clauses of all queued packages, and of those that they reach.
@@ -179,11 +215,7 @@ func (r *rules) pkgClauses(n id) error {
 		r.reachWeak(n, d)
 	}
 	for i := range pkg.Suggests {
-		eachLeaf(&pkg.Suggests[i], func(l *rpm.Dep) {
-			for _, o := range r.providers(l) {
-				r.suggestedBy[o] = append(r.suggestedBy[o], n)
-			}
-		})
+		r.eachChoice(&pkg.Suggests[i], func(o id) { r.suggestedBy[o] = append(r.suggestedBy[o], n) })
 	}
 	return nil
 }
@@ -223,7 +255,9 @@ func (r *rules) depClauses(n id, kind clauseKind, d *rpm.Dep) error {
 		return fmt.Errorf("package %s: %w", describe(r.pkgs[n]), err)
 	}
 	for _, lits := range cnf {
-		if !slices.Contains(lits, n) {
+		// A package may conflict with what only it provides itself.
+		self := kind == fromConflict && len(lits) == 1 && lits[0] == -n
+		if !self && !slices.Contains(lits, n) {
 			r.clause(clause{lits: append([]int32{-n}, lits...), kind: kind, pkg: n, dep: d})
 		}
 	}
@@ -360,14 +394,28 @@ func (r *rules) matching(d *rpm.Dep) []id {
 
 // reachWeak reaches what a Recommends of n could install.
 func (r *rules) reachWeak(n id, d *rpm.Dep) {
-	eachLeaf(d, func(l *rpm.Dep) {
-		for _, o := range r.providers(l) {
-			r.recommendedBy[o] = append(r.recommendedBy[o], n)
-			if r.recommends {
-				r.reach(o)
-			}
+	r.eachChoice(d, func(o id) {
+		r.recommendedBy[o] = append(r.recommendedBy[o], n)
+		if r.recommends {
+			r.reach(o)
 		}
 	})
+}
+
+// eachChoice gives the packages that could help to fulfill a dependency.
+func (r *rules) eachChoice(d *rpm.Dep, do func(id)) {
+	if d.Rich == nil || d.Rich.Op == rpm.With || d.Rich.Op == rpm.Without {
+		for _, o := range r.matching(d) {
+			do(o)
+		}
+		return
+	}
+	for i := range d.Rich.Args {
+		if i == 1 && (d.Rich.Op == rpm.If || d.Rich.Op == rpm.Unless) {
+			continue // the condition
+		}
+		r.eachChoice(&d.Rich.Args[i], do)
+	}
 }
 
 // reachSupplements reaches packages whose Supplements could come true, and says

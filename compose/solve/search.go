@@ -263,12 +263,14 @@ func (s *search) recommended(d *rpm.Dep) []id {
 // result gives what is needed of what was decided. A choice that was made early
 // can have become unnecessary by a later one; what nothing needs is left out.
 func (s *search) result() *Result {
-	needed := make([]bool, len(s.pkgs))
+	needed, keep := make([]bool, len(s.pkgs)), make([]bool, len(s.pkgs))
 	s.need(needed)
+	s.drop(needed, keep)
 	strong := slices.Clone(needed)
-	for s.recommends && s.needWeak(needed) {
+	for s.recommends && s.needWeak(needed, keep) {
 		s.need(needed)
 	}
+	s.drop(needed, keep)
 	res := &Result{Weak: map[*Package]bool{}}
 	for n, yes := range needed {
 		if yes {
@@ -313,6 +315,41 @@ func (s *search) need(needed []bool) {
 	}
 }
 
+// drop takes away what need chose for a clause that a later choice satisfies too.
+func (s *search) drop(needed, keep []bool) {
+	for {
+		critical := slices.Clone(keep)
+		for i := range s.sat.clauses {
+			c := &s.sat.clauses[i]
+			if c.kind == learned {
+				break
+			}
+			only, n := id(0), 0
+			for _, l := range c.lits {
+				if l < 0 && !needed[-l] {
+					n = 2 // it holds without any
+				} else if l > 0 && needed[l] {
+					only = l
+					n++
+				}
+			}
+			if n == 1 {
+				critical[only] = true
+			}
+		}
+		last := -1
+		for n := range needed {
+			if needed[n] && !critical[n] {
+				last = n
+			}
+		}
+		if last < 0 {
+			return
+		}
+		needed[last] = false
+	}
+}
+
 // support gives the installed packages that satisfy a clause which the needed
 // ones do not satisfy yet.
 func (s *search) support(lits []int32, needed []bool) (out []id) {
@@ -330,12 +367,12 @@ func (s *search) support(lits []int32, needed []bool) (out []id) {
 }
 
 // needWeak adds installed packages that needed ones recommend or that supplement
-// them, and says whether there were any.
-func (s *search) needWeak(needed []bool) bool {
+// them, also to keep, and says whether there were any.
+func (s *search) needWeak(needed, keep []bool) bool {
 	changed := false
 	add := func(n id) {
 		if s.value[n] > 0 && !needed[n] {
-			needed[n] = true
+			needed[n], keep[n] = true, true
 			changed = true
 		}
 	}
