@@ -14,7 +14,7 @@ BOOTFLAGS       = -trimpath -ldflags '-s -w'
 # Debian packages that the tests and the demo use: virtual machines and
 # firmware, GRUB's images, and the programs that photree is compared with.
 TEST_PACKAGES = qemu-system-x86 qemu-utils ovmf grub-pc-bin grub-efi-amd64-bin \
-	grub-common e2fsprogs dosfstools mtools xorriso fdisk ostree rpm dnf \
+	grub-common e2fsprogs dosfstools mtools xorriso fdisk ostree ostree-tests rpm dnf \
 	createrepo-c attr strace cpio zstd xz-utils util-linux python3-solv \
 	kmod xfsprogs erofs-utils
 
