@@ -85,6 +85,7 @@ func Build(ctx context.Context, o Options) (*Tree, error) {
 	acc := &accounts{root: root}
 	t := &transaction{o: o, root: root, accounts: acc, triggers: &triggers{}, ledger: &ledger{accounts: o.Accounts}}
 	t.unpack = &unpacker{root: root, accounts: acc, noDocs: o.NoDocs, langs: o.Langs, warn: o.warn, owners: map[string]owned{}}
+	defer t.unpack.abandon()
 	if err := t.prepare(); err != nil {
 		return nil, err
 	}

@@ -24,9 +24,8 @@ import (
 // interpreter's message. Of the tables posix and rpm there is what packages of
 // RPM distributions use; posix.fork is not: rpm.execute does its work.
 func runLua(j job) error {
-	for _, e := range j.Env {
-		k, v, _ := strings.Cut(e, "=")
-		os.Setenv(k, v)
+	if err := setEnvironment(j); err != nil {
+		return err
 	}
 	l := lua.NewState()
 	defer l.Close()

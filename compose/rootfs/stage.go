@@ -23,7 +23,9 @@ func stageMain() int {
 	answer := os.NewFile(4, "answer")
 	unix.CloseOnExec(4)
 	v := stage()
-	json.NewEncoder(answer).Encode(v)
+	if json.NewEncoder(answer).Encode(v) != nil {
+		return 1
+	}
 	return 0
 }
 
@@ -67,15 +69,8 @@ func runProgram(j job) verdict {
 	if len(args) == 0 {
 		return verdict{Setup: "no program to run"}
 	}
-	os.Clearenv()
-	for _, e := range j.Env {
-		k, val, _ := strings.Cut(e, "=")
-		os.Setenv(k, val)
-	}
-	if j.LibraryDirs {
-		if dirs := libraryDirs("/etc/ld.so.conf", 0); len(dirs) > 0 {
-			os.Setenv("LD_LIBRARY_PATH", strings.Join(dirs, ":"))
-		}
+	if err := setEnvironment(j); err != nil {
+		return verdict{Setup: err.Error()}
 	}
 	cmd := exec.Command(args[0], args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
@@ -95,6 +90,25 @@ func runProgram(j job) verdict {
 	// for RPM, not the sandbox's.
 	fmt.Fprintln(os.Stderr, err)
 	return verdict{Code: 127}
+}
+
+// setEnvironment makes the job's environment this process's, in which the
+// program is also looked for.
+func setEnvironment(j job) error {
+	os.Clearenv()
+	env := j.Env
+	if j.LibraryDirs {
+		if dirs := libraryDirs("/etc/ld.so.conf", 0); len(dirs) > 0 {
+			env = append(env, "LD_LIBRARY_PATH="+strings.Join(dirs, ":"))
+		}
+	}
+	for _, e := range env {
+		k, val, _ := strings.Cut(e, "=")
+		if err := os.Setenv(k, val); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // enter makes root the root directory of this process, with /proc, a minimal

@@ -364,10 +364,17 @@ func (u *unpacker) setOwner(d *dir, base string, f *rpm.File) error {
 	return unix.Fchownat(d.fd, base, int(uid), int(gid), unix.AT_SYMLINK_NOFOLLOW)
 }
 
+// abandon closes the file that an error left open.
+func (u *unpacker) abandon() {
+	if u.open != nil {
+		u.open.Close()
+		u.open = nil
+	}
+}
+
 // end completes a package: its conflicts are an error.
 func (u *unpacker) end() error {
 	if u.open != nil {
-		u.open.Close()
 		return fmt.Errorf("unpacking %s: %w", u.pkg.NEVRA, errFeedEnded)
 	}
 	if len(u.conflicts) > 0 {

@@ -203,7 +203,7 @@ func TestReadOfRPM(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(pkgs) != 1 || pkgs[0].NEVRA.String() != "everything-2:1.0-1.noarch" || len(pkgs[0].Files) == 0 {
+	if len(pkgs) != 1 || pkgs[0].String() != "everything-2:1.0-1.noarch" || len(pkgs[0].Files) == 0 {
 		t.Errorf("got %v", NEVRAs(pkgs))
 	}
 	list, _ := os.ReadDir(dir)
