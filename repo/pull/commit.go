@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"time"
 
-	"photree/internal/durable"
 	"photree/repo"
 	"photree/repo/object"
 )
@@ -164,87 +162,15 @@ func checkBinding(id object.ID, commit object.Commit, ref string) error {
 	return nil
 }
 
-// publish lets the refs name what is complete now.
-func (p *puller) publish(wanted []want, remote remoteConfig, summary *Summary) error {
-	if !p.o.CommitMetadataOnly && len(p.o.Subpaths) == 0 {
-		for _, id := range p.partial {
-			if err := p.txn.ClearPartial(id); err != nil {
-				return err
-			}
-		}
-	}
-	for _, w := range wanted {
-		if w.ref == "" || w.before == w.commit {
-			continue
-		}
-		if err := p.txn.SetRef(p.o.refRemote(), w.ref, w.commit); err != nil {
-			return err
-		}
-	}
-	if err := p.txn.Commit(); err != nil {
-		return err
-	}
-	p.published = true
-	if p.o.Mirror && summary != nil && summary.Raw != nil && p.txn.Repo().Mode() == repo.ModeArchive && len(p.o.Refs) == 0 {
-		return p.mirrorSummary(summary)
-	}
-	return nil
-}
-
-// mirrorSummary stores the files of the server as they are, so that a signature stays valid; the signature comes first,
-// because a reader between the two then sees a mismatch and asks again rather than an unsigned summary.
-func (p *puller) mirrorSummary(summary *Summary) error {
-	dir := p.txn.Repo().Path()
-	if summary.signatures != nil {
-		if err := durable.WriteFile(filepath.Join(dir, "summary.sig"), summary.signatures, 0o644); err != nil {
-			return fmt.Errorf("writing the summary's signature: %w", err)
-		}
-	}
-	if err := durable.WriteFile(filepath.Join(dir, "summary"), summary.Raw, 0o644); err != nil {
-		return fmt.Errorf("writing the summary: %w", err)
-	}
-	return nil
-}
-
-// keep decides what becomes of a pull that failed with cause. What arrived is sound, and worth keeping if the same pull
-// can succeed later (the network, an interruption): it is published under the partial marks, for the next try to find.
-// After any other failure nothing stays.
-func (p *puller) keep(cause error) error {
-	var again *transientError
-	interrupted := errors.Is(cause, context.Canceled) || errors.Is(cause, context.DeadlineExceeded)
-	if (errors.As(cause, &again) || interrupted) && p.metaDone.Load()+p.contentDone.Load() > 0 {
-		if err := p.txn.Commit(); err != nil {
-			return fmt.Errorf("keeping what has arrived: %w", err)
-		}
-		return nil
-	}
-	if err := p.txn.Abort(); err != nil || len(p.ours) == 0 {
-		return err
-	}
-	return unmark(p.txn.Repo(), p.ours)
-}
-
-// unmark removes the marks of commits that were never published.
-func unmark(r *repo.Repo, commits []object.ID) error {
-	txn, err := r.Begin(context.Background())
-	if err != nil {
-		return err
-	}
-	defer txn.Abort()
-	for _, id := range commits {
-		if err := txn.ClearPartial(id); err != nil {
-			return err
-		}
-	}
-	return txn.Commit()
-}
-
 // stats gathers the counters.
 func (p *puller) stats() Stats {
+	p.gate.RLock()
+	written := p.earlier + p.txn.Stats().ContentBytes
+	p.gate.RUnlock()
 	s := Stats{
 		Metadata: p.metaDone.Load(), MetadataWanted: p.metaWanted.Load(),
 		Content: p.contentDone.Load(), ContentWanted: p.contentWanted.Load(),
-		Scanned: p.scanned.Load(), ContentBytes: p.txn.Stats().ContentBytes, Elapsed: time.Since(p.started),
+		Scanned: p.scanned.Load(), ContentBytes: written, Elapsed: time.Since(p.started),
 	}
 	s.Requests, s.Transferred = p.src.traffic()
 	return s

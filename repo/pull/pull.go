@@ -62,6 +62,9 @@ type Options struct {
 	// A connection that brings less than LowSpeedBytes (1000) per second for LowSpeedTime (30 s) is given up.
 	LowSpeedBytes int64
 	LowSpeedTime  time.Duration
+	// CheckpointEvery is how often what has arrived is made durable (60 s), so that a long pull over a slow line does not
+	// start anew after a power cut.
+	CheckpointEvery time.Duration
 	// Progress is told now and then how far the pull is, and once at its end, from one goroutine at a time.
 	Progress func(Stats)
 }
@@ -172,8 +175,8 @@ func run(ctx context.Context, r *repo.Repo, o *Options, remote remoteConfig, src
 	if err != nil {
 		return Result{}, err
 	}
-	defer txn.Abort()
 	p := newPuller(o, txn, src, keys, wanted)
+	defer func() { _ = p.txn.Abort() }()
 	if err := p.fetchAll(ctx); err != nil {
 		return Result{Stats: p.stats()}, errors.Join(err, p.keep(err))
 	}

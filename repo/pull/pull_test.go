@@ -3,6 +3,7 @@ package pull_test
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -340,6 +342,68 @@ func TestInterruptedPullIsResumed(t *testing.T) {
 			stock(t, "fsck", "--repo="+dst.Path())
 		})
 	}
+}
+
+// TestCheckpoints attacks R2 and R3: a pull that publishes as it goes, beside a prune, and one that fails after that.
+func TestCheckpoints(t *testing.T) {
+	src := newRepo(t, repo.ModeArchive)
+	files := manyFiles(60)
+	id := commit(t, src, "main", files, tree.CommitOptions{})
+	c := &counter{h: serve.Handler(src.Path())}
+	var broken atomic.Bool
+	c.answer = func(w http.ResponseWriter, path string, _ int) bool {
+		if !strings.HasSuffix(path, ".filez") {
+			return false
+		}
+		time.Sleep(5 * time.Millisecond)
+		if broken.Load() && c.objects() > 40 {
+			io.WriteString(w, "garbage")
+			return true
+		}
+		return false
+	}
+	url := serving(t, c)
+	o := quick(pull.Options{Refs: []string{"main"}, CheckpointEvery: 10 * time.Millisecond, MaxOutstanding: 4})
+
+	dst := newRepo(t, repo.ModeBareUser)
+	addRemote(t, dst, url)
+	pruned := make(chan error)
+	go func() {
+		time.Sleep(20 * time.Millisecond)
+		_, err := dst.Prune(context.Background(), repo.PruneOptions{RefsOnly: true})
+		pruned <- err
+	}()
+	if _, err := pull.Pull(t.Context(), dst, o); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-pruned; err != nil {
+		t.Fatal(err)
+	}
+	wantRef(t, dst, "origin", "main", id)
+
+	dst = newRepo(t, repo.ModeBareUser)
+	addRemote(t, dst, url)
+	c.n = nil
+	broken.Store(true)
+	if _, err := pull.Pull(t.Context(), dst, o); err == nil {
+		t.Fatal("garbage was pulled")
+	}
+	has, err := dst.HasObject(object.Name{ID: id, Kind: object.KindCommit})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if partial, err := dst.IsPartial(id); err != nil || !has || !partial {
+		t.Errorf("after a checkpoint: the commit is here: %v, marked: %v (%v)", has, partial, err)
+	}
+	broken.Store(false)
+	before := c.objects()
+	if _, err := pull.Pull(t.Context(), dst, o); err != nil {
+		t.Fatal(err)
+	}
+	if asked := c.objects() - before; asked >= len(files)-10 {
+		t.Errorf("asked again for %d of %d files", asked, len(files))
+	}
+	wantRef(t, dst, "origin", "main", id)
 }
 
 func TestDepthAndMetadataOnly(t *testing.T) {

@@ -17,11 +17,16 @@ import (
 // what is missing is known early and the list of waiting names stays short.
 type puller struct {
 	o       *Options
-	txn     *repo.Txn
 	src     source
 	keys    *verifier
 	checks  map[object.ID][]want // the refs that each commit was asked for by
 	started time.Time
+
+	// gate is held shared by whoever works with txn, and alone by a checkpoint, which replaces it.
+	gate    sync.RWMutex
+	txn     *repo.Txn
+	earlier int64 // bytes of content that transactions before a checkpoint wrote
+	safe    bool  // there was a checkpoint
 
 	mu        sync.Mutex
 	wake      *sync.Cond
@@ -70,6 +75,8 @@ func (p *puller) fetchAll(ctx context.Context) error {
 	defer cancel(nil)
 	stopTicker := p.tick()
 	defer stopTicker()
+	stopSaving := p.saveNowAndThen(ctx)
+	defer stopSaving()
 	unhook := context.AfterFunc(ctx, func() { p.fail(context.Cause(ctx)) })
 	defer unhook()
 	var workers sync.WaitGroup
@@ -101,13 +108,7 @@ func (p *puller) work(ctx context.Context) error {
 		if !ok {
 			return nil
 		}
-		var err error
-		if file.IsZero() {
-			err = p.visit(ctx, next)
-		} else {
-			err = p.fetchContent(ctx, file)
-		}
-		if err != nil {
+		if err := p.do(ctx, next, file); err != nil {
 			return err
 		}
 		p.mu.Lock()
@@ -117,6 +118,16 @@ func (p *puller) work(ctx context.Context) error {
 		}
 		p.mu.Unlock()
 	}
+}
+
+// do does one piece of work within one transaction.
+func (p *puller) do(ctx context.Context, next job, file object.ID) error {
+	p.gate.RLock()
+	defer p.gate.RUnlock()
+	if file.IsZero() {
+		return p.visit(ctx, next)
+	}
+	return p.fetchContent(ctx, file)
 }
 
 // next waits for work. There is none left when all lists are empty and nobody is running who could add to them.
