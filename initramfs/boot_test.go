@@ -71,16 +71,48 @@ func run(t *testing.T, name string, args ...string) string {
 	return string(out)
 }
 
+// shared holds what several tests use and none changes: programs and the generic image.
+var shared string
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		var err error
+		if shared, err = os.MkdirTemp("", "photree-initramfs-"); err != nil {
+			panic(err)
+		}
+		defer os.RemoveAll(shared)
+		return m.Run()
+	}())
+}
+
 // build compiles a program of this module without cgo.
 func build(t *testing.T, pkg string) string {
 	t.Helper()
-	out := filepath.Join(t.TempDir(), filepath.Base(pkg))
+	out := filepath.Join(shared, filepath.Base(pkg))
+	if _, err := os.Stat(out); err == nil {
+		return out
+	}
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", out, pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("building %s: %v\n%s", pkg, err, text)
 	}
 	return out
+}
+
+// genericImage returns the image that Build makes of the kernel tree when it is asked for nothing special.
+func genericImage(t *testing.T, tree string) string {
+	t.Helper()
+	path := filepath.Join(shared, "generic.img")
+	if _, err := os.Stat(path); err == nil {
+		return path
+	}
+	image, stats := makeImage(t, initramfs.Options{Tree: tree, Init: build(t, "photree/cmd/photree-init")})
+	if stats.Size > 8e6 {
+		t.Errorf("the generic image has %d bytes, more than 8 MB", stats.Size)
+	}
+	run(t, "cp", image, path)
+	return path
 }
 
 // layout makes a physical root with one deployment.
@@ -190,10 +222,7 @@ func TestBoot(t *testing.T) {
 	root := layout(t, build(t, "./testdata/guest"))
 	img := disk(t, root)
 	init := build(t, "photree/cmd/photree-init")
-	generic, stats := makeImage(t, initramfs.Options{Tree: tree, Init: init})
-	if stats.Size > 8e6 {
-		t.Errorf("the generic image has %d bytes, more than 8 MB", stats.Size)
-	}
+	generic := genericImage(t, tree)
 	named, stats := makeImage(t, initramfs.Options{Tree: tree, Init: init, Modules: []string{"virtio_pci", "virtio_blk"}})
 	if stats.Size > 1.5e6 {
 		t.Errorf("the image with named modules has %d bytes, more than 1.5 MB", stats.Size)
@@ -272,7 +301,7 @@ func TestBootFromXFS(t *testing.T) {
 	t.Cleanup(func() { exec.Command("umount", mnt).Run() })
 	run(t, "cp", "-a", root+"/.", mnt)
 	run(t, "umount", mnt)
-	image, _ := makeImage(t, initramfs.Options{Tree: tree, Init: build(t, "photree/cmd/photree-init")})
+	image := genericImage(t, tree)
 	console := boot(t, kernelOf(tree, kver), image, "panic=-1 rw root=LABEL=xroot ostree="+target,
 		"-drive", "file="+img+",if=none,id=d0,format=raw,snapshot=on", "-device", "virtio-blk-pci,drive=d0")
 	for _, line := range []string{" - xfs /dev/vda rw", "GUEST write /usr: open /usr/probe: read-only file system", "GUEST done"} {
@@ -292,7 +321,7 @@ func TestBootThatCannotBe(t *testing.T) {
 	}
 	tree, kver := kernelTree(t)
 	img := disk(t, layout(t, build(t, "./testdata/guest")))
-	image, _ := makeImage(t, initramfs.Options{Tree: tree, Init: build(t, "photree/cmd/photree-init")})
+	image := genericImage(t, tree)
 	for _, test := range []struct {
 		name, cmdline string
 		says          []string
