@@ -180,7 +180,7 @@ func (t *Txn) writeLarge(info object.FileInfo, size int64, r io.Reader) (object.
 			return want, err
 		}
 	}
-	s, err := t.create(want)
+	s, err := t.create()
 	if err != nil {
 		return want, err
 	}

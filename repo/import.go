@@ -35,7 +35,7 @@ func (t *Txn) ImportArchived(id object.ID, r io.Reader) error {
 
 // importRaw keeps the stream while it looks inside.
 func (t *Txn) importRaw(n object.Name, r io.Reader) error {
-	s, err := t.create(n.ID)
+	s, err := t.create()
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (t *Txn) importInflated(n object.Name, r io.Reader) error {
 		}
 		return t.stageSymlink(n, info)
 	}
-	s, err := t.create(n.ID)
+	s, err := t.create()
 	if err != nil {
 		return err
 	}
@@ -171,12 +171,9 @@ func (t *Txn) ImportObject(src *Repo, n object.Name, opts ImportOptions) error {
 
 // linkObject stages a hard link to the object of another repository; false means that a copy must do.
 func (t *Txn) linkObject(src *Repo, n object.Name) (bool, error) {
-	rel, err := t.tempRel(n.ID)
-	if err != nil {
-		return false, err
-	}
+	rel := tempRel()
 	to := filepath.Join(t.stage.dir, rel)
-	err = unix.Link(src.ObjectPath(n), to)
+	err := unix.Link(src.ObjectPath(n), to)
 	switch err {
 	case nil:
 		return true, t.keepPath(n, rel, 0, true)

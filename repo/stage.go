@@ -25,12 +25,10 @@ type stagedFile struct {
 
 var stageCounter atomic.Uint64
 
-// create makes a new file in the staging directory; id, when it is known, spreads the files over the directories.
-func (t *Txn) create(id object.ID) (*stagedFile, error) {
-	rel, err := t.tempRel(id)
-	if err != nil {
-		return nil, err
-	}
+// create makes a new file in the staging directory. All are made in one directory, where file systems put them close
+// together on the disk, and get to the directories of their names later.
+func (t *Txn) create() (*stagedFile, error) {
+	rel := tempRel()
 	fd, err := unix.Open(filepath.Join(t.stage.dir, rel), unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return nil, &os.PathError{Op: "create", Path: filepath.Join(t.stage.dir, rel), Err: err}
@@ -39,21 +37,7 @@ func (t *Txn) create(id object.ID) (*stagedFile, error) {
 }
 
 // tempRel returns an unused name in the staging directory.
-func (t *Txn) tempRel(id object.ID) (string, error) {
-	dir := id.String()[:2]
-	if err := t.stageDir(dir); err != nil {
-		return "", err
-	}
-	return dir + "/w-" + strconv.FormatUint(stageCounter.Add(1), 36), nil
-}
-
-func (t *Txn) stageDir(dir string) error {
-	err := unix.Mkdir(filepath.Join(t.stage.dir, dir), 0o755)
-	if err != nil && err != unix.EEXIST {
-		return &os.PathError{Op: "mkdir", Path: filepath.Join(t.stage.dir, dir), Err: err}
-	}
-	return nil
-}
+func tempRel() string { return "w-" + strconv.FormatUint(stageCounter.Add(1), 36) }
 
 // Write appends to the file, keeping to the limit on free space.
 func (s *stagedFile) Write(p []byte) (int, error) {
@@ -136,7 +120,7 @@ func zeroTime(fd int) error {
 
 // stageBytes stages a file whose stored form is at hand.
 func (t *Txn) stageBytes(n object.Name, data []byte, info *object.FileInfo) error {
-	s, err := t.create(n.ID)
+	s, err := t.create()
 	if err != nil {
 		return err
 	}
@@ -208,12 +192,10 @@ func (t *Txn) stageSymlink(n object.Name, info object.FileInfo) error {
 	case ModeBareUser:
 		return t.stageBytes(n, append([]byte(info.Target), 0), &info)
 	}
-	rel, err := t.tempRel(n.ID)
-	if err != nil {
-		return err
-	}
+	rel := tempRel()
 	path := filepath.Join(t.stage.dir, rel)
-	if err := unix.Symlink(info.Target, path); err != nil {
+	err := unix.Symlink(info.Target, path)
+	if err != nil {
 		return &os.PathError{Op: "symlink", Path: path, Err: err}
 	}
 	if t.r.mode == ModeBare {
