@@ -4,7 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sort"
+	"slices"
 	"strings"
 
 	"photree/repo"
@@ -166,7 +166,9 @@ type Change struct {
 	Path string
 }
 
-// Diff compares two commits: all modified names, then all deleted, then all added, each by path.
+// Diff compares two commits: all modified names, then all deleted, then all added, in ostree's order, which is that of a
+// walk. A directory is modified when its owner, mode or attributes are; of a deleted one only itself is named, of an
+// added one everything in it.
 func Diff(r *repo.Repo, a, b object.ID) ([]Change, error) {
 	ca, err := r.LoadCommit(a)
 	if err != nil {
@@ -176,22 +178,16 @@ func Diff(r *repo.Repo, a, b object.ID) ([]Change, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out []Change
-	err = diffDirs(r, Entry{Path: "/", Dir: true, ID: ca.Root, Meta: ca.RootMeta},
-		Entry{Path: "/", Dir: true, ID: cb.Root, Meta: cb.RootMeta}, &out)
-	order := map[byte]int{'M': 0, 'D': 1, 'A': 2}
-	sort.SliceStable(out, func(i, j int) bool {
-		if x, y := order[out[i].Op], order[out[j].Op]; x != y {
-			return x < y
-		}
-		return out[i].Path < out[j].Path
-	})
-	return out, err
+	var d differ
+	err = d.dirs(r, Entry{Path: "/", Dir: true, ID: ca.Root, Meta: ca.RootMeta},
+		Entry{Path: "/", Dir: true, ID: cb.Root, Meta: cb.RootMeta})
+	return slices.Concat(d.modified, d.deleted, d.added), err
 }
 
-func diffDirs(r *repo.Repo, a, b Entry, out *[]Change) error {
+type differ struct{ modified, deleted, added []Change }
+
+func (d *differ) dirs(r *repo.Repo, a, b Entry) error {
 	if a.ID == b.ID {
-		// Only names below can differ in content; metadata of a directory alone is no change of it.
 		return nil
 	}
 	la, err := List(r, a)
@@ -202,49 +198,36 @@ func diffDirs(r *repo.Repo, a, b Entry, out *[]Change) error {
 	if err != nil {
 		return err
 	}
-	was := make(map[string]Entry, len(la))
-	for _, e := range la {
-		was[e.Path] = e
-	}
+	now := make(map[string]Entry, len(lb))
 	for _, e := range lb {
-		old, ok := was[e.Path]
-		delete(was, e.Path)
+		now[e.Path] = e
+	}
+	for _, old := range la {
+		e, ok := now[old.Path]
+		delete(now, old.Path)
 		switch {
 		case !ok:
-			*out = append(*out, Change{'A', e.Path})
-			err = addAll(r, e, 'A', out)
-		case old.Dir != e.Dir:
-			*out = append(*out, Change{'M', e.Path})
-			if e.Dir {
-				err = addAll(r, e, 'A', out)
-			}
-		case e.Dir:
-			if old.Meta != e.Meta {
-				*out = append(*out, Change{'M', e.Path})
-			}
-			err = diffDirs(r, old, e, out)
-		case old.ID != e.ID:
-			*out = append(*out, Change{'M', e.Path})
+			d.deleted = append(d.deleted, Change{'D', old.Path})
+			continue
+		case old.Dir != e.Dir, e.Dir && old.Meta != e.Meta, !e.Dir && old.ID != e.ID:
+			d.modified = append(d.modified, Change{'M', e.Path})
 		}
-		if err != nil {
+		if old.Dir && e.Dir {
+			if err := d.dirs(r, old, e); err != nil {
+				return err
+			}
+		}
+	}
+	for _, e := range lb {
+		if _, added := now[e.Path]; !added {
+			continue
+		}
+		if err := walk(r, e, func(x Entry) error {
+			d.added = append(d.added, Change{'A', x.Path})
+			return nil
+		}); err != nil {
 			return err
 		}
 	}
-	for _, e := range was {
-		*out = append(*out, Change{'D', e.Path})
-	}
 	return nil
-}
-
-// addAll adds everything below a directory.
-func addAll(r *repo.Repo, e Entry, op byte, out *[]Change) error {
-	if !e.Dir {
-		return nil
-	}
-	return walk(r, e, func(x Entry) error {
-		if x.Path != e.Path {
-			*out = append(*out, Change{op, x.Path})
-		}
-		return nil
-	})
 }
