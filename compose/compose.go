@@ -163,6 +163,10 @@ func (r *run) prepare() error {
 		return fmt.Errorf("making the work directory: %w", err)
 	}
 	r.work = dir
+	if err := plainDir(dir); err != nil {
+		os.RemoveAll(dir)
+		return fmt.Errorf("making the work directory: %w", err)
+	}
 	if r.CacheDir == "" {
 		r.CacheDir = filepath.Join(dir, "cache")
 	}
@@ -173,6 +177,21 @@ func (r *run) prepare() error {
 		}
 	}
 	return nil
+}
+
+// plainDir takes from a directory what the files made in it would inherit from
+// its parent: group, set-gid bit and access list (R6).
+func plainDir(dir string) error {
+	err := unix.Removexattr(dir, "system.posix_acl_default")
+	if err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.ENOTSUP) {
+		return err
+	}
+	if os.Geteuid() == 0 {
+		if err := os.Chown(dir, 0, 0); err != nil {
+			return err
+		}
+	}
+	return os.Chmod(dir, 0o700)
 }
 
 // previous looks up what the ref names now.
@@ -461,8 +480,12 @@ func (r *run) commit(ctx context.Context) (bool, error) {
 		parent = object.ID{}
 	}
 	opts.Parent = &parent
-	if or := r.Treefile.ReadonlyExecutables; or != nil && *or {
-		opts.Write.Modify = dropWrite
+	readonly := r.Treefile.ReadonlyExecutables != nil && *r.Treefile.ReadonlyExecutables
+	opts.Write.Modify = func(_ string, info *object.FileInfo) {
+		keepXattrs(info)
+		if readonly {
+			dropWrite(info)
+		}
 	}
 	if r.Treefile.RepoMetadata == "detached" {
 		opts.Detached = gvariant.Dict{{Key: "rpmostree.rpmmd-repos", Value: r.repoMetadata()}}

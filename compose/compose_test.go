@@ -2,6 +2,7 @@ package compose
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -96,8 +97,9 @@ func TestCompose(t *testing.T) {
 	}
 }
 
-// The same inputs give the same commit (R6), in another directory, repository
-// and umask.
+// The same inputs give the same commit (R6), in another directory and
+// repository, with another umask, and where files inherit a group and an access
+// list.
 func TestReproducible(t *testing.T) {
 	var ids []object.ID
 	rpms := t.TempDir()
@@ -107,6 +109,9 @@ func TestReproducible(t *testing.T) {
 		copyFile(t, filepath.Join(rpms, "hello-1-1.noarch.rpm"), filepath.Join(s.rpms(), "hello-1-1.noarch.rpm"))
 		tool(t, "createrepo_c", "-q", "--revision", "1", "--set-timestamp-to-revision", s.rpms())
 		s.treefile("hello")
+		if i == 1 {
+			inheriting(t, filepath.Join(s.dir, "work"))
+		}
 		restore := umask([]int{0o077, 0o002}[i])
 		res, _ := s.mustCompose(Options{})
 		restore()
@@ -117,6 +122,34 @@ func TestReproducible(t *testing.T) {
 	}
 	if ids[0] != ids[1] {
 		t.Errorf("two composes of the same gave %s and %s", ids[0], ids[1])
+	}
+}
+
+// inheriting makes a directory whose files get its group and access list.
+func inheriting(t *testing.T, dir string) {
+	t.Helper()
+	if err := errors.Join(os.Chown(dir, 0, 12345), os.Chmod(dir, os.ModeSetgid|0o775)); err != nil {
+		t.Fatal(err)
+	}
+	acl := []byte{2, 0, 0, 0}
+	for _, e := range []struct {
+		tag, perm uint16
+		id        uint32
+	}{{1, 7, ^uint32(0)}, {2, 7, 1000}, {4, 7, ^uint32(0)}, {0x10, 7, ^uint32(0)}, {0x20, 7, ^uint32(0)}} {
+		acl = binary.LittleEndian.AppendUint16(acl, e.tag)
+		acl = binary.LittleEndian.AppendUint16(acl, e.perm)
+		acl = binary.LittleEndian.AppendUint32(acl, e.id)
+	}
+	if err := unix.Setxattr(dir, "system.posix_acl_default", acl, 0); err != nil && !errors.Is(err, unix.ENOTSUP) {
+		t.Fatal(err)
+	}
+}
+
+func TestKeepXattrs(t *testing.T) {
+	info := object.FileInfo{Xattrs: object.Xattrs{{Name: "security.capability"}, {Name: "security.selinux"}, {Name: "system.posix_acl_access"}, {Name: "trusted.overlay.origin"}, {Name: "user.mime"}}}
+	keepXattrs(&info)
+	if len(info.Xattrs) != 2 || info.Xattrs[0].Name != "security.capability" || info.Xattrs[1].Name != "user.mime" {
+		t.Errorf("kept %v", info.Xattrs)
 	}
 }
 

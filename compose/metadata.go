@@ -61,9 +61,21 @@ func (r *run) repoMetadata() gvariant.Value {
 
 // dropWrite takes the write bits from programs, so that even root's mistakes
 // need a change of mode first.
-func dropWrite(_ string, info *object.FileInfo) {
+func dropWrite(info *object.FileInfo) {
 	if info.IsRegular() && info.Mode&0o111 != 0 {
 		info.Mode &^= 0o222
+	}
+}
+
+// keepXattrs leaves only the attributes that packages and scripts give to
+// files. Labels, access lists and marks of the file system below the work
+// directory are the composing machine's (R6).
+func keepXattrs(info *object.FileInfo) {
+	info.Xattrs = slices.DeleteFunc(slices.Clone(info.Xattrs), func(x object.Xattr) bool {
+		return x.Name != "security.capability" && !strings.HasPrefix(x.Name, "user.")
+	})
+	if len(info.Xattrs) == 0 {
+		info.Xattrs = nil
 	}
 }
 

@@ -2,6 +2,7 @@ package rootfs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -71,6 +72,9 @@ func Build(ctx context.Context, o Options) (*Tree, error) {
 	// A fixed umask: what a directory is made with must not depend on who
 	// composes.
 	defer syscall.Umask(syscall.Umask(0o022))
+	if os.Geteuid() != 0 {
+		return nil, errors.New("building a tree needs root: its files have other owners, and scripts run as its root")
+	}
 	if list, err := os.ReadDir(o.Root); err != nil {
 		return nil, fmt.Errorf("building a tree: %w", err)
 	} else if len(list) > 0 {
