@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -63,7 +62,7 @@ func runServe(env *cli.Env, o serveOptions, dir string) error {
 		}
 	}
 	fmt.Fprintf(env.Stdout, "Serving %s at http://%s/\n", dir, l.Addr())
-	return serve.Run(env.Ctx, l, http.Handler(handler))
+	return serve.Run(env.Ctx, l, handler)
 }
 
 // checkServable refuses what no client could pull from, before anything listens.

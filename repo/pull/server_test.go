@@ -207,7 +207,7 @@ func TestFailuresThatPass(t *testing.T) {
 		why  string
 		fail func(w http.ResponseWriter)
 	}{
-		{"500", func(w http.ResponseWriter) { http.Error(w, "oops", 500) }},
+		{"500", func(w http.ResponseWriter) { http.Error(w, "oops", http.StatusInternalServerError) }},
 		{"503 with a time to come back", func(w http.ResponseWriter) {
 			w.Header().Set("Retry-After", "0")
 			http.Error(w, "busy", http.StatusServiceUnavailable)

@@ -2,6 +2,7 @@ package pull
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -63,8 +64,8 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
 	b.watch.end(n)
 	b.f.bytes.Add(int64(n))
-	if err != nil && err != io.EOF {
-		if err == io.ErrUnexpectedEOF {
+	if err != nil && !errors.Is(err, io.EOF) {
+		if errors.Is(err, io.ErrUnexpectedEOF) {
 			err = fmt.Errorf("the answer ended early: %w", err)
 		}
 		if cause := context.Cause(b.ctx); cause != nil {

@@ -104,7 +104,7 @@ func TestConditionalRequests(t *testing.T) {
 	dir := site(t)
 	h := Handler(dir)
 	get := func(path string, header ...string) *httptest.ResponseRecorder {
-		req := httptest.NewRequest("GET", "http://host"+path, nil)
+		req := httptest.NewRequest(http.MethodGet, "http://host"+path, nil)
 		for i := 0; i < len(header); i += 2 {
 			req.Header.Set(header[i], header[i+1])
 		}
