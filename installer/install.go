@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -165,9 +167,11 @@ func (in *installation) openSource(ctx context.Context) (err error) {
 // what ext4 needs for itself, and in /boot a second kernel beside the first,
 // or the first upgrade would fail.
 func (in *installation) plan(ctx context.Context) (err error) {
-	needs, err := in.source.measure(ctx)
-	if err != nil {
-		return err
+	needs := in.o.Footprint
+	if needs == (Footprint{}) {
+		if needs, err = in.source.measure(ctx); err != nil {
+			return err
+		}
 	}
 	in.layout, err = disk.Plan(in.target.Size, in.o.BootMode, in.o.Partitions, in.seed())
 	var small *disk.TooSmallError
@@ -175,8 +179,8 @@ func (in *installation) plan(ctx context.Context) (err error) {
 		return err
 	}
 	const journal = 64 << 20
-	rootNeed := needs.root + needs.root/20 + journal
-	bootNeed := 2*needs.boot + 16<<20
+	rootNeed := needs.Root + needs.Root/20 + journal
+	bootNeed := 2*needs.Boot + 16<<20
 	if small != nil {
 		return fmt.Errorf("the disk %s is too small for %s: %w", in.o.Disk, in.source.ref, &disk.TooSmallError{Have: small.Have, Need: small.Need + rootNeed})
 	}
@@ -327,19 +331,25 @@ func (in *installation) configure(r *repo.Repo) error {
 // mountVar mounts what was asked for below /var, so that what the
 // installation writes there ends up on those partitions.
 func (in *installation) mountVar(varDir string) error {
-	for i := range in.layout.Parts {
-		p := &in.layout.Parts[i]
-		if p.Node == "" || p.Mountpoint == "" || p.Mountpoint == "/" || p.Mountpoint == "/boot" {
+	nodes := map[string]string{}
+	for _, p := range in.layout.Parts {
+		switch p.Mountpoint {
+		case "", "/", "/boot", "/boot/efi":
 			continue
 		}
 		dir, err := varPath(p.Mountpoint)
 		if err != nil {
 			return err
 		}
-		if err := in.mounts.Mount(p.Node, filepath.Join(varDir, dir)); err != nil {
+		nodes[dir] = p.Node
+	}
+	for _, dir := range slices.Sorted(maps.Keys(nodes)) { // "." for /var itself, then what is below
+		if err := in.mounts.Mount(nodes[dir], filepath.Join(varDir, dir)); err != nil {
 			return err
 		}
-		in.inVar = append(in.inVar, dir)
+		if dir != "." {
+			in.inVar = append(in.inVar, dir)
+		}
 	}
 	return nil
 }

@@ -45,6 +45,13 @@ const testRef = "test/1/x86_64/minimal"
 // the tools with their libraries, taken from this machine.
 func fakeTree(t *testing.T, programs ...string) string {
 	t.Helper()
+	dir := fakeRoot(t, programs...)
+	return committed(t, dir)
+}
+
+// fakeRoot is the directory that fakeTree commits.
+func fakeRoot(t *testing.T, programs ...string) string {
+	t.Helper()
 	dir := filepath.Join(t.TempDir(), "tree")
 	put := func(name, content string, mode os.FileMode) {
 		t.Helper()
@@ -72,7 +79,12 @@ func fakeTree(t *testing.T, programs ...string) string {
 		copyProgram(t, dir, name)
 	}
 	link("dash", "usr/bin/sh")
+	return dir
+}
 
+// committed makes a repository with dir as its only commit.
+func committed(t *testing.T, dir string) string {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "repo")
 	r, err := repo.Init(path, repo.InitOptions{Mode: repo.ModeArchive})
 	check(t, err)
@@ -103,23 +115,13 @@ func copyProgram(t *testing.T, dir, name string) {
 	}
 }
 
-// tooledTree is a fakeTree with what installs it.
-func tooledTree(t *testing.T) string {
+// tooledRoot is a fakeRoot with what installs it.
+func tooledRoot(t *testing.T) string {
 	t.Helper()
-	path := fakeTree(t, "/usr/sbin/mkfs.ext4", "/usr/bin/grub-mkimage")
-	r, err := repo.Open(path)
-	check(t, err)
-	defer r.Close()
-	dir := filepath.Join(t.TempDir(), "co")
-	id, err := r.ResolveRev(testRef)
-	check(t, err)
-	check(t, tree.Checkout(t.Context(), r, id, dir, tree.CheckoutOptions{}))
+	dir := fakeRoot(t, "/usr/sbin/mkfs.ext4", "/usr/bin/grub-mkimage")
 	check(t, os.MkdirAll(filepath.Join(dir, "usr/lib/grub"), 0o755))
 	run(t, "cp", "-r", "/usr/lib/grub/i386-pc", "/usr/lib/grub/x86_64-efi", filepath.Join(dir, "usr/lib/grub"))
-	_, _, err = tree.Commit(t.Context(), r, dir, tree.CommitOptions{Ref: testRef, Subject: "with GRUB",
-		Metadata: gvariant.Dict{{Key: "version", Value: gvariant.String("1.0")}}})
-	check(t, err)
-	return path
+	return dir
 }
 
 // opened mounts the root and /boot of an installed image for reading.
@@ -264,10 +266,42 @@ func mountPartition(t *testing.T, image, label, dir string) {
 	t.Fatalf("no partition %q", label)
 }
 
+// TestVarAsPartition: what is written to /var is on its partitions, and the
+// stateroot's directory below them stays empty.
+func TestVarAsPartition(t *testing.T) {
+	image := filepath.Join(t.TempDir(), "disk.img")
+	_, err := Install(t.Context(), Options{Disk: image, Size: 1 << 30, Source: fakeTree(t), Ref: testRef, WorkDir: t.TempDir(),
+		Partitions: []disk.Partition{{Mountpoint: "/var/log", Size: 32 << 20}, {Mountpoint: "/var", Size: 64 << 20}},
+		Machine: Machine{AuthorizedKeys: []string{"ssh-ed25519 AAAA me"},
+			PostInstall: []kickstart.Script{{Name: "one", Text: "#!/bin/sh\necho made > /var/log/made\n"}}}})
+	check(t, err)
+	noneLeft(t, image)
+	for label, file := range map[string]string{"var": "roothome/.ssh/authorized_keys", "var-log": "made"} {
+		dir := filepath.Join(t.TempDir(), label)
+		check(t, os.MkdirAll(dir, 0o755))
+		mountPartition(t, image, label, dir)
+		if _, err := os.Stat(filepath.Join(dir, file)); err != nil {
+			t.Error(err)
+		}
+	}
+	root := opened(t, image)
+	if left, err := os.ReadDir(root + "/ostree/deploy/photon/var"); err != nil {
+		t.Error(err)
+	} else {
+		for _, e := range left {
+			if e.Name() == "roothome" || e.Name() == "log" && !e.IsDir() {
+				t.Errorf("%s is below the partition for /var", e.Name())
+			}
+		}
+	}
+	fstab, _ := filepath.Glob(root + "/ostree/deploy/photon/deploy/*.0/etc/fstab")
+	contains(t, fstab[0], " /var ext4 ", " /var/log ext4 ")
+}
+
 // TestInstallWithToolsOfTheTree takes mkfs and GRUB out of the commit, as the
 // installer on the ISO does, and fetches the commit over HTTP.
 func TestInstallWithToolsOfTheTree(t *testing.T) {
-	source := tooledTree(t)
+	source := committed(t, tooledRoot(t))
 	server := httptest.NewServer(serve.Handler(source))
 	t.Cleanup(server.Close)
 	image := filepath.Join(t.TempDir(), "disk.img")

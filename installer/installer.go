@@ -42,6 +42,10 @@ type Options struct {
 	Machine Machine
 	Kargs   []string // more kernel arguments, after root=
 
+	// Footprint is how much room the commit needs, where that is known; zero
+	// has it measured.
+	Footprint Footprint
+
 	WorkDir  string // for tools and mount points; default the system's temp dir
 	Tools    ToolSource
 	Progress func(step string)

@@ -3,6 +3,7 @@ package installer
 import (
 	"context"
 	"debug/elf"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -187,15 +188,17 @@ func (b *isoBuild) addRepo(ctx context.Context) error {
 	if _, err := pull.Local(ctx, r, b.source.repo, pull.Options{Refs: []string{b.source.ref}}); err != nil {
 		return fmt.Errorf("copying %s for the image: %w", b.source.ref, err)
 	}
-	if err := r.UpdateSummary(ctx, repo.SummaryOptions{}); err != nil {
-		return err
-	}
 	files, err := iso.Dir(dir, "repo")
 	if err != nil {
 		return err
 	}
-	b.files = append(b.files, files...)
-	return nil
+	needs, err := b.source.measure(ctx)
+	if err != nil {
+		return err
+	}
+	data, err := json.Marshal(needs)
+	b.files = append(append(b.files, files...), iso.File{Path: footprintFile, Data: data})
+	return err
 }
 
 // addKernel takes the tree's kernel, and builds an initramfs that runs the

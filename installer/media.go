@@ -3,6 +3,7 @@ package installer
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -19,12 +20,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// footprintFile holds the Footprint on a medium.
+const footprintFile = "photree-footprint.json"
+
 // Medium is the installation medium of a running installer, mounted.
 type Medium struct {
 	Dir    string // where it is mounted
 	Device string // "/dev/sr0"
 	Repo   string // its repository
 	Ref    string // the only ref in that
+	// Footprint of the commit: WriteISO has measured it, so that a slow drive
+	// need not be asked for every file.
+	Footprint Footprint
+
 	mounts disk.Mounts
 }
 
@@ -72,7 +80,11 @@ func (m *Medium) findRef() error {
 		return fmt.Errorf("its repository has %d refs instead of one", len(refs))
 	}
 	m.Ref = refs[0].Name
-	return nil
+	data, err := os.ReadFile(filepath.Join(m.Dir, footprintFile))
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(data, &m.Footprint)
 }
 
 // Close unmounts the medium.
@@ -207,4 +219,23 @@ func waitFor(ctx context.Context, limit time.Duration, look func() (string, bool
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
+}
+
+// ConsoleKargs gives the console= arguments of a command line: a machine that
+// was installed over a serial line is to be reached there too.
+func ConsoleKargs(cmdline string) []string {
+	var out []string
+	for _, a := range kargs.Parse(cmdline) {
+		if a.Key() == "console" {
+			out = append(out, string(a))
+		}
+	}
+	return out
+}
+
+// PowerOffAsked reports whether the machine is to be off after the
+// installation (photree.poweroff) instead of starting from its disk.
+func PowerOffAsked(cmdline string) bool {
+	value, ok := kargs.Parse(cmdline).Lookup("photree.poweroff")
+	return ok && value != "0"
 }

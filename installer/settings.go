@@ -138,7 +138,7 @@ func (s *settings) writeFstab() error {
 			if err != nil {
 				return err
 			}
-			line(p, "/var/"+inVar, p.Filesystem, "defaults", 2)
+			line(p, filepath.Join("/var", inVar), p.Filesystem, "defaults", 2)
 		}
 	}
 	return s.put("fstab", b.String(), 0o644)
@@ -151,15 +151,15 @@ var lasting = map[string]string{"/home": "home", "/root": "roothome", "/opt": "o
 // varPath gives the place below /var of a directory that a partition may be
 // mounted at.
 func varPath(mountpoint string) (string, error) {
-	if in, ok := strings.CutPrefix(mountpoint, "/var/"); ok {
-		return in, nil
+	if in, ok := strings.CutPrefix(mountpoint+"/", "/var/"); ok {
+		return filepath.Clean("./" + in), nil
 	}
 	for from, to := range lasting {
 		if rest, ok := strings.CutPrefix(mountpoint+"/", from+"/"); ok {
 			return filepath.Join(to, rest), nil
 		}
 	}
-	return "", fmt.Errorf("a partition cannot be mounted at %s: use a directory below /var, or one of %s", mountpoint,
+	return "", fmt.Errorf("a partition cannot be mounted at %s: use /var, a directory below it, or one of %s", mountpoint,
 		strings.Join(slices.Sorted(maps.Keys(lasting)), ", "))
 }
 

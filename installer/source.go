@@ -101,19 +101,23 @@ func explainRef(r *repo.Repo, err error) error {
 	return fmt.Errorf("%w: the repository has %s", err, strings.Join(names, ", "))
 }
 
-// footprint is how much room a commit needs, in bytes.
-type footprint struct{ root, boot int64 }
+// Footprint is how much room a commit needs, in bytes: its files on the root
+// file system, and the kernel and initramfs once more in /boot.
+type Footprint struct {
+	Root int64 `json:"root"`
+	Boot int64 `json:"boot"`
+}
 
 // measure adds up the files of the commit as a file system with blocks of
 // 4 KiB stores them.
-func (s *source) measure(ctx context.Context) (footprint, error) {
-	var f footprint
+func (s *source) measure(ctx context.Context) (Footprint, error) {
+	var f Footprint
 	const block = 4096
 	seen := map[object.ID]bool{}
 	err := tree.Walk(s.repo, s.commit.Root, s.commit.RootMeta, func(e tree.Entry) error {
-		f.root += 256 // of the inode
+		f.Root += 256 // of the inode
 		if e.Dir {
-			f.root += 2 * block // the directory, and its objects in the repository
+			f.Root += 2 * block // the directory, and its objects in the repository
 			return ctx.Err()
 		}
 		info, size, err := s.repo.LoadFileInfo(e.ID)
@@ -122,12 +126,12 @@ func (s *source) measure(ctx context.Context) (footprint, error) {
 		}
 		rounded := (size + block - 1) / block * block
 		if info.Target == "" && (!seen[e.ID] || strings.HasPrefix(e.Path, "/usr/etc/")) {
-			f.root += rounded
+			f.Root += rounded
 		}
 		seen[e.ID] = true
 		if base := path.Base(e.Path); strings.HasPrefix(e.Path, "/usr/lib/modules/") && path.Dir(path.Dir(e.Path)) == "/usr/lib/modules" &&
 			(base == "vmlinuz" || strings.HasPrefix(base, "initramfs")) {
-			f.boot += rounded
+			f.Boot += rounded
 		}
 		return nil
 	})
@@ -178,6 +182,11 @@ func (s *source) extract(name, dest string) error {
 	if e.Dir {
 		return fmt.Errorf("%s is a directory", name)
 	}
+	return s.copy(e, dest)
+}
+
+// copy copies the content of a file of the tree to dest.
+func (s *source) copy(e tree.Entry, dest string) error {
 	info, _, from, err := s.repo.OpenFile(e.ID)
 	if err != nil {
 		return err
@@ -192,7 +201,7 @@ func (s *source) extract(name, dest string) error {
 	}
 	if _, err := io.Copy(to, from); err != nil {
 		to.Close()
-		return fmt.Errorf("copying %s out of the commit: %w", name, err)
+		return fmt.Errorf("copying %s out of the commit: %w", e.Path, err)
 	}
 	return to.Close()
 }

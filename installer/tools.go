@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -161,12 +162,13 @@ func (t *tools) extractModules(s *source, platform grub.Platform) (missing strin
 	} else if err != nil {
 		return "", err
 	}
-	return "", tree.Walk(s.repo, found.ID, found.Meta, func(e tree.Entry) error {
-		if e.Dir {
-			return nil
+	files, err := tree.List(s.repo, found)
+	for _, e := range files {
+		if err == nil && !e.Dir {
+			err = s.copy(e, filepath.Join(t.dir, dir, path.Base(e.Path)))
 		}
-		return s.extract(filepath.Join(dir, e.Path), filepath.Join(t.dir, dir, e.Path))
-	})
+	}
+	return "", err
 }
 
 // run runs one of the programs by its name, with the rest of argv.
