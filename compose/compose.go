@@ -130,6 +130,9 @@ func Compose(ctx context.Context, o Options) (_ *Result, err error) {
 			return nil, err
 		}
 		done, err := stage(ctx)
+		if err != nil && ctx.Err() != nil {
+			return nil, fmt.Errorf("composing %q was interrupted, the repository is as it was: %w", o.Treefile.Path, ctx.Err())
+		}
 		if err != nil {
 			return nil, err
 		}

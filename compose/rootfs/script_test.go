@@ -184,6 +184,26 @@ assert(os.rename("/etc/touched", "/etc/moved"))
 	}
 }
 
+// %pretrans runs before there is anything: only Lua can.
+func TestPretrans(t *testing.T) {
+	first := buildRPM(t, "first", `
+%pretrans -p <lua>
+assert(posix.stat("/usr") == nil)
+posix.mkdir("/usr")
+posix.mkdir("/usr/bin")
+posix.symlink("usr/bin", "/bin")
+%files
+`)
+	b := mustBuild(t, Options{}, first, basePackage(t))
+	if got, _ := os.Readlink(filepath.Join(b.root, "bin")); got != "usr/bin" {
+		t.Errorf("/bin leads to %q", got)
+	}
+	early := build(t, Options{}, buildRPM(t, "early", "%pretrans\nexit 0\n%files\n"), basePackage(t))
+	if early.err == nil || !strings.Contains(early.err.Error(), "%pretrans of early-1-1.noarch: exit status 127") {
+		t.Errorf("a shell before there is one: %v", early.err)
+	}
+}
+
 func TestKnownScripts(t *testing.T) {
 	sh := []string{"/bin/sh"}
 	for _, c := range []struct {
