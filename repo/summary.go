@@ -13,6 +13,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"photree/internal/durable"
 	"photree/internal/gvariant"
 	"photree/repo/object"
@@ -93,6 +95,20 @@ func (r *Repo) UpdateSummary(ctx context.Context, opts SummaryOptions) error {
 		return err
 	}
 	defer lock.release()
+	// One at a time: a summary of refs that were read earlier must not replace one of refs that were read later.
+	dir, err := os.Open(r.path)
+	if err != nil {
+		return fmt.Errorf("updating the summary of %s: %w", r.path, err)
+	}
+	defer dir.Close()
+	for {
+		if err = unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("locking the summary of %s: %w", r.path, err)
+	}
 	s, err := r.makeSummary(opts)
 	if err != nil {
 		return fmt.Errorf("updating the summary of %s: %w", r.path, err)

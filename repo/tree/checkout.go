@@ -51,6 +51,7 @@ type checkout struct {
 	o      CheckoutOptions
 	link   bool // files can be hard links
 	files  atomic.Int64
+	temps  atomic.Int64 // names of files that replace others
 
 	dirs   map[object.ID]object.DirMeta
 	closed []dirClose
@@ -334,7 +335,7 @@ func (c *checkout) exists(dest string, id object.ID) error {
 		return err
 	}
 	// Made beside it and renamed over it: a reader sees the old file or the new one.
-	tmp := filepath.Join(filepath.Dir(dest), fmt.Sprintf(".checkout-%s-%d", id.String()[:16], c.files.Add(0)))
+	tmp := filepath.Join(filepath.Dir(dest), fmt.Sprintf(".checkout-%d-%d", os.Getpid(), c.temps.Add(1)))
 	os.Remove(tmp)
 	if err := c.makeFile(tmp, id); err != nil {
 		return err
