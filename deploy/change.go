@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 
 	"photree/deploy/etcmerge"
+	"photree/internal/durable"
 	"photree/internal/kargs"
 	"photree/internal/keyfile"
 )
@@ -263,4 +264,12 @@ func (s *Sysroot) ConfigDiff(ctx context.Context, d *Deployment) ([]etcmerge.Dif
 		return nil, err
 	}
 	return etcmerge.Compare(base, local), nil
+}
+
+// setOriginFile replaces the origin file of a deployment.
+func (s *Sysroot) setOriginFile(d *Deployment, f *keyfile.File) error {
+	if err := durable.WriteFile(s.originPath(d), f.Format(), 0o644); err != nil {
+		return fmt.Errorf("writing the origin of %s: %w", d.Name(), err)
+	}
+	return nil
 }

@@ -201,7 +201,7 @@ func (s *Sysroot) Lock(ctx context.Context) (unlock func(), err error) {
 		if err == nil {
 			return func() { f.Close() }, nil
 		}
-		if err != unix.EAGAIN && err != unix.EACCES && err != unix.EINTR {
+		if !errors.Is(err, unix.EAGAIN) && !errors.Is(err, unix.EACCES) && !errors.Is(err, unix.EINTR) {
 			f.Close()
 			return nil, fmt.Errorf("locking sysroot %q: %w", s.root, err)
 		}

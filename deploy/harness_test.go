@@ -211,7 +211,7 @@ func checkInvariants(dir string) ([]object.ID, error) {
 		e := st.entries[i]
 		for _, path := range []string{e.Get("linux"), e.Get("initrd")} {
 			if data, err := os.ReadFile(filepath.Join(dir, "boot", path)); err != nil || len(data) == 0 {
-				return nil, fmt.Errorf("%s: %s has %d bytes, %v", e.Name, path, len(data), err)
+				return nil, fmt.Errorf("%s: %s has %d bytes: %w", e.Name, path, len(data), err)
 			}
 		}
 		k, err := findKernel(dirTree(s.Path(d)), "")
@@ -235,7 +235,7 @@ func checkInvariants(dir string) ([]object.ID, error) {
 			return nil, fmt.Errorf("%s has no origin", d.Name())
 		}
 		if ok, err := s.Repo().HasObject(object.Name{ID: d.Commit, Kind: object.KindCommit}); err != nil || !ok {
-			return nil, fmt.Errorf("the commit of %s is not in the repository: %v", d.Name(), err)
+			return nil, fmt.Errorf("the commit of %s is not in the repository: %w", d.Name(), err)
 		}
 		ids = append(ids, d.Commit)
 	}

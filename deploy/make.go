@@ -9,8 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"photree/deploy/etcmerge"
 	"photree/internal/durable"
 	"photree/internal/kargs"
@@ -327,66 +325,4 @@ func (j *job) undo() error {
 		return nil
 	}
 	return j.removeTree(j.dep)
-}
-
-// immutableFlag is the kernel's FS_IMMUTABLE_FL.
-const immutableFlag = 0x10
-
-// setImmutable guards the top of a deployment against stray new files. File
-// systems without the attribute go without the guard.
-func setImmutable(dir string, on bool) error {
-	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return &os.PathError{Op: "open", Path: dir, Err: err}
-	}
-	defer unix.Close(fd)
-	flags, err := unix.IoctlGetInt(fd, unix.FS_IOC_GETFLAGS)
-	if err != nil {
-		return nil
-	}
-	want := flags &^ immutableFlag
-	if on {
-		want = flags | immutableFlag
-	}
-	if want == flags {
-		return nil
-	}
-	err = unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, want)
-	if err == nil || on && (errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOTTY) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EINVAL)) {
-		return nil
-	}
-	return &os.PathError{Op: "changing attributes of", Path: dir, Err: err}
-}
-
-// arrange gives the list with the new deployment in it (D3): kept are the
-// booted deployment, the merged one, pinned ones, those of other stateroots, and
-// what the options say. The booted one, which is known to work, is the rollback
-// of the new one.
-func arrange(st *State, dep, merge *Deployment, o DeployOptions) []*Deployment {
-	booted := st.Booted()
-	crossover := booted
-	if crossover == nil {
-		crossover = merge
-	}
-	var list []*Deployment
-	if !o.NotAsDefault {
-		list = append(list, dep)
-	}
-	passed, added := false, !o.NotAsDefault
-	for _, d := range st.Deployments {
-		at := d.same(crossover)
-		passed = passed || at
-		keep := o.Retain || d.Pinned || d.Stateroot != dep.Stateroot || d.same(booted) || d.same(merge) ||
-			o.RetainPending && !passed || o.RetainRollback && passed
-		if keep {
-			list = append(list, d.clone())
-		}
-		if at && !added {
-			list, added = append(list, dep), true
-		}
-	}
-	if !added {
-		list = append(list, dep)
-	}
-	return list
 }

@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 
 	"golang.org/x/sys/unix"
-
-	"photree/internal/durable"
 )
 
 // NoSpaceError says that a file system is too full for a change. Callers print
@@ -92,38 +89,4 @@ func (j *job) countBootSpace(context.Context) error {
 func sameFilesystem(a, b string) bool {
 	var sa, sb unix.Stat_t
 	return unix.Stat(a, &sa) == nil && unix.Stat(b, &sb) == nil && sa.Dev == sb.Dev
-}
-
-// copyKernelFile puts one kernel file into /boot: as a hard link where that is
-// possible, else as a flushed copy.
-func copyKernelFile(ctx context.Context, from, to string) error {
-	if err := os.Link(from, to); err == nil {
-		return nil
-	}
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, readerWithContext{ctx, in})
-	if err = errors.Join(err, out.Close()); err != nil {
-		return err
-	}
-	return durable.SyncFile(to)
-}
-
-type readerWithContext struct {
-	ctx context.Context
-	r   io.Reader
-}
-
-func (r readerWithContext) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	return r.r.Read(p)
 }

@@ -7,11 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"photree/grub/bls"
 	"photree/internal/durable"
-	"photree/internal/keyfile"
 )
 
 // writer makes a list of deployments the current one; its methods are the steps.
@@ -177,116 +175,6 @@ func sameEntries(a, b []bls.Entry) bool {
 	return true
 }
 
-// makeEntries makes the boot entries for the list and w's versions.
-func (w *writer) makeEntries() []bls.Entry {
-	prefix := ""
-	if on, err := w.repo.Config().Bool("sysroot", "bootprefix", false); err == nil && on {
-		prefix = "/boot"
-	}
-	stateroots := map[string]bool{}
-	for _, d := range w.list {
-		stateroots[d.Stateroot] = true
-	}
-	entries := make([]bls.Entry, len(w.list))
-	for i, d := range w.list {
-		dir := prefix + "/ostree/" + d.bootDir() + "/"
-		k := w.kernels[i]
-		e := bls.DeploymentEntry{Index: i, Count: len(w.list), Extra: d.extra, Title: w.title(d, len(stateroots) > 1),
-			Stateroot: d.Stateroot, StaterootInName: w.opts.StaterootInNames}
-		args := d.Kargs.Append(fmt.Sprintf("ostree=/ostree/boot.%d/%s/%s/%d", w.boot_, d.Stateroot, d.BootChecksum, d.BootSerial))
-		for _, f := range k.files {
-			switch f.role {
-			case "linux":
-				e.Linux = dir + f.name
-			case "initrd":
-				e.Initrds = append(e.Initrds, dir+f.name)
-			case "devicetree":
-				e.Devicetree = dir + f.name
-			}
-		}
-		if _, ok := k.file("initrd"); !ok {
-			// Without an initramfs the kernel starts the program that does its work.
-			args = args.Append("init=/usr/lib/ostree/ostree-prepare-root")
-		}
-		e.Options = args.String()
-		e.Initrds = append(e.Initrds, d.overlays...)
-		entries[i] = bls.ForDeployment(e)
-	}
-	return entries
-}
-
-func (w *writer) title(d *Deployment, several bool) string {
-	t := prettyName(w.Path(d))
-	if d.Version != "" && !strings.Contains(t, d.Version) {
-		t += " " + d.Version
-	}
-	if several {
-		return fmt.Sprintf("%s (ostree:%s:%d)", t, d.Stateroot, d.Index)
-	}
-	return fmt.Sprintf("%s (ostree:%d)", t, d.Index)
-}
-
-// installKernels puts what is missing into /boot/ostree. A directory appears
-// there whole, by a rename, so that its existence says that it is complete.
-func (w *writer) installKernels(ctx context.Context) error {
-	if err := durable.Mkdir(w.boot("ostree"), 0o755); err != nil {
-		return err
-	}
-	if err := os.Symlink(".", w.boot("boot")); err != nil && !errors.Is(err, os.ErrExist) && !errors.Is(err, os.ErrPermission) {
-		return err
-	}
-	for i, d := range w.list {
-		dir := w.boot("ostree", d.bootDir())
-		if w.kernelInstalled(dir, w.kernels[i]) {
-			continue
-		}
-		if err := w.installKernel(ctx, w.Path(d), dir, w.kernels[i]); err != nil {
-			return fmt.Errorf("copying kernel %s to /boot: %w", w.kernels[i].version, err)
-		}
-	}
-	return nil
-}
-
-// kernelInstalled reports whether dir holds all files of the kernel in full
-// size. Their names hold the checksum of their content.
-func (w *writer) kernelInstalled(dir string, k kernel) bool {
-	for _, f := range k.files {
-		st, err := os.Stat(filepath.Join(dir, f.name))
-		if err != nil || st.Size() != f.size {
-			return false
-		}
-	}
-	return true
-}
-
-func (w *writer) installKernel(ctx context.Context, treeDir, dir string, k kernel) error {
-	tmp := dir + ".tmp"
-	if err := os.RemoveAll(tmp); err != nil {
-		return err
-	}
-	if err := os.Mkdir(tmp, 0o755); err != nil {
-		return err
-	}
-	for _, f := range k.files {
-		if err := copyKernelFile(ctx, filepath.Join(treeDir, f.path), filepath.Join(tmp, f.name)); err != nil {
-			return errors.Join(err, os.RemoveAll(tmp))
-		}
-	}
-	if err := durable.SyncDir(tmp); err != nil {
-		return err
-	}
-	if _, err := os.Lstat(dir); err == nil {
-		// Incomplete, as another program may leave it: file by file then.
-		for _, f := range k.files {
-			if err := durable.Rename(filepath.Join(tmp, f.name), filepath.Join(dir, f.name)); err != nil {
-				return err
-			}
-		}
-		return os.Remove(tmp)
-	}
-	return durable.Rename(tmp, dir)
-}
-
 // writeBootLinks makes boot.B.S, whose links lead from the kernel command line
 // to deployments. For a full switch it also points boot.B there: nothing reads
 // that before the switch.
@@ -313,58 +201,6 @@ func (w *writer) writeBootLinks(context.Context) error {
 		return nil
 	}
 	return durable.Symlink(farm, w.ostree(link))
-}
-
-func (w *writer) loaderName() string { return "loader." + strconv.Itoa(w.boot_) }
-
-// writeEntries makes the loader directory to come, the boot loader's own files
-// included (D6).
-func (w *writer) writeEntries(context.Context) error {
-	dir := w.boot(w.loaderName())
-	if err := os.RemoveAll(dir); err != nil {
-		return err
-	}
-	if err := durable.Mkdir(filepath.Join(dir, "entries"), 0o755); err != nil {
-		return err
-	}
-	for _, e := range w.entries {
-		if err := durable.ReplaceFile(filepath.Join(dir, "entries", e.Name), e.Format(), 0o644); err != nil {
-			return err
-		}
-	}
-	if err := w.keepForeign(filepath.Join(dir, "entries")); err != nil {
-		return err
-	}
-	if w.opts.Bootloader != nil {
-		if err := w.opts.Bootloader.Write(dir, w.entries); err != nil {
-			return err
-		}
-	}
-	return errors.Join(durable.SyncDir(filepath.Join(dir, "entries")), durable.SyncDir(dir))
-}
-
-// keepForeign takes entries over that belong to no deployment.
-func (w *writer) keepForeign(dir string) error {
-	files, err := os.ReadDir(w.boot("loader", "entries"))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	for _, f := range files {
-		if bls.IsEntryName(f.Name()) || !f.Type().IsRegular() {
-			continue
-		}
-		data, err := os.ReadFile(w.boot("loader", "entries", f.Name()))
-		if err != nil {
-			return err
-		}
-		if err := durable.ReplaceFile(filepath.Join(dir, f.Name()), data, 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // writeRefs names the commits of the new list under ostree/B/S, beside the names
@@ -416,12 +252,4 @@ func (w *writer) switchLinks(context.Context) error {
 	err := durable.Symlink(link+"."+strconv.Itoa(w.sub_), w.ostree(link))
 	w.switched = w.switched || err == nil
 	return err
-}
-
-// setOriginFile replaces the origin file of a deployment.
-func (s *Sysroot) setOriginFile(d *Deployment, f *keyfile.File) error {
-	if err := durable.WriteFile(s.originPath(d), f.Format(), 0o644); err != nil {
-		return fmt.Errorf("writing the origin of %s: %w", d.Name(), err)
-	}
-	return nil
 }

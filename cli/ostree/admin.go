@@ -7,7 +7,6 @@ import (
 	"photree/cli"
 	"photree/cli/sysroot"
 	"photree/deploy"
-	"photree/host"
 
 	"github.com/spf13/cobra"
 )
@@ -68,11 +67,10 @@ func (a *admin) unlessDir(run func(*cobra.Command, []string) error) func(*cobra.
 }
 
 func (a *admin) printCurrentDir() error {
-	s, err := host.Open(host.Options{Sysroot: a.Root()})
-	if err != nil {
-		return err
-	}
-	defer s.Close()
+	return a.Reading(a.printDirOf)(nil, nil)
+}
+
+func (a *admin) printDirOf(s *deploy.Sysroot, _ []string) error {
 	st, err := s.Load()
 	if err != nil {
 		return err

@@ -277,7 +277,7 @@ func (a *admin) update(s *deploy.Sysroot, o host.UpdateOptions, restart bool) er
 	switch {
 	case err != nil:
 		return err
-	case u.Deployed == nil && !(o.PullOnly && u.Changed):
+	case u.Deployed == nil && (!o.PullOnly || !u.Changed):
 		fmt.Fprintln(a.Env.Stdout, "No update available.")
 	case restart && u.Deployed != nil:
 		return a.Reboot()

@@ -2,6 +2,7 @@ package rpmostree_test
 
 import (
 	"context"
+	"errors"
 	"net/http/httptest"
 	"os"
 	"os/exec"
@@ -189,7 +190,8 @@ func (m *machine) try(argv ...string) (string, int) {
 		cmd = exec.CommandContext(context.Background(), "unshare", args...)
 	}
 	out, err := cmd.CombinedOutput()
-	if exit, ok := err.(*exec.ExitError); ok {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
 		return string(out), exit.ExitCode()
 	} else if err != nil {
 		m.t.Fatal(err)

@@ -6,6 +6,7 @@
 package sysroot
 
 import (
+	"errors"
 	"fmt"
 	"os/exec"
 
@@ -43,8 +44,7 @@ func (o *Options) Reading(run func(s *deploy.Sysroot, args []string) error) func
 		if err != nil {
 			return err
 		}
-		defer s.Close()
-		return run(s, args)
+		return errors.Join(run(s, args), s.Close())
 	}
 }
 

@@ -25,7 +25,7 @@ func Apply(ctx context.Context, c Changes, local, next string) error {
 		case Remove:
 			err = os.RemoveAll(to)
 		case Replace:
-			if err = copyNode(from, to); gone(err) || err == errIgnored {
+			if err = copyNode(from, to); gone(err) || errors.Is(err, errIgnored) {
 				err = nil
 			}
 		case Adjust:
@@ -105,7 +105,7 @@ func copyTree(ctx context.Context, from, to string) error {
 		return err
 	}
 	if err := copyNode(from, to); err != nil {
-		if gone(err) || err == errIgnored {
+		if gone(err) || errors.Is(err, errIgnored) {
 			return nil
 		}
 		return err
@@ -215,7 +215,7 @@ func readXattrs(path string) (map[string]string, error) {
 	out := map[string]string{}
 	for _, name := range strings.Split(strings.TrimSuffix(string(buf[:n]), "\x00"), "\x00") {
 		v, err := readXattr(path, name)
-		if err == unix.ENODATA {
+		if errors.Is(err, unix.ENODATA) {
 			continue
 		}
 		if err != nil {

@@ -117,7 +117,7 @@ func (t Tree) scan(ctx context.Context, dir, rel string) error {
 	for _, e := range entries {
 		p := filepath.Join(rel, e.Name())
 		n, err := readNode(filepath.Join(dir, p))
-		if gone(err) || err == errIgnored {
+		if gone(err) || errors.Is(err, errIgnored) {
 			continue
 		}
 		if err != nil {

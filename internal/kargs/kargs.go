@@ -239,7 +239,7 @@ func (l List) Delete(s string) (List, error) {
 // DeleteIfPresent is Delete that takes a missing argument as done.
 func (l List) DeleteIfPresent(s string) (List, error) {
 	out, err := l.Delete(s)
-	if _, missing := err.(*MissingError); missing {
+	if _, missing := err.(*MissingError); missing { //nolint:errorlint // Delete wraps nothing, and this package imports nothing
 		return l, nil
 	}
 	return out, err
