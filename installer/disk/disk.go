@@ -19,7 +19,6 @@ import (
 	"strings"
 
 	"github.com/diskfs/go-diskfs/partition/gpt"
-	"github.com/google/uuid"
 )
 
 // BootMode says for which firmware a disk is made.
@@ -251,8 +250,7 @@ func (p *Part) complete() {
 
 // identify gives the disk, its partitions and file systems their UUIDs.
 func (l *Layout) identify(seed []byte) {
-	next := func(what string) uuid.UUID {
-		var id uuid.UUID
+	next := func(what string) (id [16]byte) {
 		if len(seed) == 0 {
 			rand.Read(id[:])
 			id[6] = id[6]&0x0f | 0x40 // version 4: random
@@ -264,16 +262,20 @@ func (l *Layout) identify(seed []byte) {
 		id[8] = id[8]&0x3f | 0x80
 		return id
 	}
-	l.GUID = next("disk").String()
+	l.GUID = formatUUID(next("disk"))
 	for i := range l.Parts {
 		p := &l.Parts[i]
 		name := fmt.Sprintf("%d %s", p.Index, p.Mountpoint)
-		p.GUID = next("partition " + name).String()
+		p.GUID = formatUUID(next("partition " + name))
 		id := next("file system " + name)
-		p.UUID = id.String()
+		p.UUID = formatUUID(id)
 		if p.Filesystem == "vfat" {
 			p.Volume = binary.BigEndian.Uint32(id[:4])
 			p.UUID = fmt.Sprintf("%04X-%04X", p.Volume>>16, p.Volume&0xffff)
 		}
 	}
+}
+
+func formatUUID(id [16]byte) string {
+	return fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
 }

@@ -2,9 +2,9 @@ package disk
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
-
-	"github.com/google/uuid"
+	"strings"
 )
 
 // MkfsConfig is the mke2fs.conf that photree formats with, instead of the
@@ -36,14 +36,14 @@ func (p *Part) Mkfs(node string) []string {
 // WriteSwap writes the header of a swap area.
 func (t *Target) WriteSwap(p *Part) error {
 	const page = 4096
-	id, err := uuid.Parse(p.UUID)
+	id, err := hex.DecodeString(strings.ReplaceAll(p.UUID, "-", ""))
 	if err != nil {
 		return fmt.Errorf("making swap: %w", err)
 	}
 	b := make([]byte, page)
 	binary.LittleEndian.PutUint32(b[1024:], 1)
 	binary.LittleEndian.PutUint32(b[1028:], uint32(p.Size/page-1))
-	copy(b[1036:], id[:])
+	copy(b[1036:1052], id)
 	copy(b[1052:1068], p.Label)
 	copy(b[page-10:], "SWAPSPACE2")
 	if _, err := t.file.WriteAt(b, p.Start); err != nil {

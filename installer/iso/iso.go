@@ -21,7 +21,6 @@ import (
 	"time"
 
 	"github.com/diskfs/go-diskfs/partition/gpt"
-	"github.com/google/uuid"
 )
 
 // Options describe the image. The zero value makes an image that does not
@@ -264,7 +263,7 @@ func (v *volume) writeDiskView(f *os.File, size int64) error {
 // made, so that the image is a function of its input.
 func (v *volume) guid(what string) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "photree iso\n%s\n%s\n%s\n", v.o.VolumeID, UUID(v.o.Time), what))
-	id, _ := uuid.FromBytes(sum[:16])
+	id := sum[:16]
 	id[6], id[8] = id[6]&0x0f|0x80, id[8]&0x3f|0x80 // version 8, variant RFC 9562
-	return id.String()
+	return fmt.Sprintf("%x-%x-%x-%x-%x", id[:4], id[4:6], id[6:8], id[8:10], id[10:])
 }
