@@ -102,7 +102,8 @@ type StepTime struct {
 type run struct {
 	Options
 	log     *steps
-	work    string
+	workDir *workDir
+	work    string // its path
 	result  Result
 	prev    *object.Commit
 	repos   []*repomd.Repo
@@ -121,7 +122,7 @@ func Compose(ctx context.Context, o Options) (_ *Result, err error) {
 	if err := r.prepare(); err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(r.work)) }()
+	defer func() { err = errors.Join(err, r.workDir.remove()) }()
 	stages := []func(context.Context) (done bool, err error){
 		r.previous, r.metadata, r.solve, r.inputs, r.download, r.install, r.commit,
 	}
@@ -158,43 +159,20 @@ func (r *run) prepare() error {
 	if base == "" {
 		base = "/var/tmp"
 	}
-	if err := os.MkdirAll(base, 0o755); err != nil {
-		return fmt.Errorf("making the work directory: %w", err)
-	}
-	dir, err := os.MkdirTemp(base, "photree-compose-")
+	w, err := newWorkDir(base)
 	if err != nil {
-		return fmt.Errorf("making the work directory: %w", err)
+		return err
 	}
-	r.work = dir
-	if err := plainDir(dir); err != nil {
-		os.RemoveAll(dir)
-		return fmt.Errorf("making the work directory: %w", err)
-	}
+	r.workDir, r.work = w, w.path
 	if r.CacheDir == "" {
-		r.CacheDir = filepath.Join(dir, "cache")
+		r.CacheDir = filepath.Join(r.work, "cache")
 	}
 	if r.Time.IsZero() {
 		if r.Time, err = commitTime(); err != nil {
-			os.RemoveAll(dir)
-			return err
+			return errors.Join(err, w.remove())
 		}
 	}
 	return nil
-}
-
-// plainDir takes from a directory what the files made in it would inherit from
-// its parent: group, set-gid bit and access list (R6).
-func plainDir(dir string) error {
-	err := unix.Removexattr(dir, "system.posix_acl_default")
-	if err != nil && !errors.Is(err, unix.ENODATA) && !errors.Is(err, unix.ENOTSUP) {
-		return err
-	}
-	if os.Geteuid() == 0 {
-		if err := os.Chown(dir, 0, 0); err != nil {
-			return err
-		}
-	}
-	return os.Chmod(dir, 0o700)
 }
 
 // previous looks up what the ref names now.

@@ -365,3 +365,36 @@ func TestTreefileSwitches(t *testing.T) {
 	}
 	f.Close()
 }
+
+// What a killed compose left behind goes with the next one; the directory of
+// one that runs stays.
+func TestLeftWorkDirs(t *testing.T) {
+	base := t.TempDir()
+	old := time.Now().Add(-time.Hour)
+	dead := filepath.Join(base, "photree-compose-1")
+	if err := os.MkdirAll(filepath.Join(dead, "rootfs.tmp", "usr"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	running, err := newWorkDir(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range []string{dead, running.path} {
+		if err := os.Chtimes(d, old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	next, err := newWorkDir(base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(dead); err == nil {
+		t.Error("the directory of a killed compose is still there")
+	}
+	if _, err := os.Stat(running.path); err != nil {
+		t.Error("the directory of a running compose is gone")
+	}
+	if err := errors.Join(running.remove(), next.remove()); err != nil {
+		t.Error(err)
+	}
+}
