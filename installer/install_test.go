@@ -18,6 +18,7 @@ import (
 	"photree/installer/kickstart"
 	"photree/internal/gvariant"
 	"photree/repo"
+	"photree/repo/pull"
 	"photree/repo/serve"
 	"photree/repo/tree"
 )
@@ -266,6 +267,28 @@ func mountPartition(t *testing.T, image, label, dir string) {
 	t.Fatalf("no partition %q", label)
 }
 
+// TestInstallFromAHost takes what a host has pulled: a bare repository, in
+// which the ref is a remote's.
+func TestInstallFromAHost(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "host")
+	host, err := repo.Init(path, repo.InitOptions{})
+	check(t, err)
+	defer host.Close()
+	from, err := repo.Open(fakeTree(t))
+	check(t, err)
+	defer from.Close()
+	_, err = pull.Local(t.Context(), host, from, pull.Options{Remote: "upstream", Refs: []string{testRef}})
+	check(t, err)
+	image := filepath.Join(t.TempDir(), "disk.img")
+	_, err = Install(t.Context(), Options{Disk: image, Size: 1 << 30, Source: path, Ref: "upstream:" + testRef, WorkDir: t.TempDir()})
+	check(t, err)
+	root := opened(t, image)
+	if out := run(t, "ostree", "admin", "status", "--sysroot="+root); !strings.Contains(out, "origin refspec: photon:"+testRef) {
+		t.Errorf("stock ostree shows\n%s", out)
+	}
+	run(t, "ostree", "fsck", "--repo="+root+"/ostree/repo")
+}
+
 // TestVarAsPartition: what is written to /var is on its partitions, and the
 // stateroot's directory below them stays empty.
 func TestVarAsPartition(t *testing.T) {
@@ -334,6 +357,7 @@ func TestRefusalsLeaveTheDisk(t *testing.T) {
 		want   string
 	}{
 		{"a ref that does not exist", func(o *Options) { o.Ref = "no/such" }, "Refspec 'no/such' not found: the repository has " + testRef},
+		{"a commit for a ref", func(o *Options) { o.Ref = strings.Repeat("ab", 32) }, "name a ref, which updates can follow"},
 		{"a source that does not exist", func(o *Options) { o.Source = "/nonexistent" }, "opening the source /nonexistent"},
 		{"a server that does not answer", func(o *Options) { o.Source = "http://127.0.0.1:1/repo" }, "http://127.0.0.1:1/repo"},
 		{"a disk too small for the tree", small, "is too small for " + testRef},

@@ -68,6 +68,13 @@ func fetch(ctx context.Context, url, ref, dir string) (*repo.Repo, error) {
 }
 
 func (s *source) load(ref string) (err error) {
+	if _, err := object.ParseID(ref); err == nil {
+		return errors.New("it is a commit: name a ref, which updates can follow")
+	}
+	// REMOTE:REF names what a host has pulled; the new machine has its own remote.
+	if _, s.ref, err = repo.ParseRefspec(ref); err != nil {
+		return err
+	}
 	if s.id, err = s.repo.ResolveRev(ref); err != nil {
 		return explainRef(s.repo, err)
 	}
