@@ -22,6 +22,7 @@ type sysroot struct {
 	t         *testing.T
 	dir       string
 	work      string
+	rootImage string
 	bootImage string // of the file system of /boot
 	*Sysroot
 }
@@ -79,7 +80,8 @@ func newSysroot(t *testing.T, o sysrootOptions) *sysroot {
 		o.rootMiB = 48
 	}
 	dir := t.TempDir()
-	image := mountImage(t, dir, o.rootMiB)
+	root := mountImage(t, dir, o.rootMiB)
+	image := root
 	if o.bootMiB > 0 {
 		if err := os.Mkdir(filepath.Join(dir, "boot"), 0o755); err != nil {
 			t.Fatal(err)
@@ -93,7 +95,7 @@ func newSysroot(t *testing.T, o sysrootOptions) *sysroot {
 	} else if err := InitFS(dir, InitFSOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	s := &sysroot{t: t, dir: dir, work: t.TempDir(), bootImage: image, Sysroot: openSysroot(t, dir)}
+	s := &sysroot{t: t, dir: dir, work: t.TempDir(), rootImage: root, bootImage: image, Sysroot: openSysroot(t, dir)}
 	if !o.stock {
 		if err := s.InitStateroot(t.Context(), "os"); err != nil {
 			t.Fatal(err)
