@@ -35,8 +35,7 @@ func newWorkDir(base string) (*workDir, error) {
 		err = errors.Join(unix.Flock(int(w.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB), plainDir(dir))
 	}
 	if err != nil {
-		w.remove()
-		return nil, fmt.Errorf("making the work directory: %w", err)
+		return nil, fmt.Errorf("making the work directory: %w", errors.Join(err, w.remove()))
 	}
 	return w, nil
 }
