@@ -94,7 +94,7 @@ func (s *scanner) find(from int, pat string) (int, error) {
 		}
 		from = max(from, s.end-s.pos-len(pat)+1)
 		if err := s.fill(); err == io.EOF {
-			return 0, s.errorf("the document ends inside a tag")
+			return 0, s.errorf("the document ends inside a tag: it is truncated")
 		} else if err != nil {
 			return 0, err
 		}
