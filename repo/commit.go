@@ -9,8 +9,6 @@ import (
 	"sync"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"photree/internal/durable"
 	"photree/repo/object"
 )
@@ -106,25 +104,14 @@ func (t *Txn) publish(kinds ...object.Kind) error {
 
 func (t *Txn) publishOne(n object.Name) error {
 	from, to := filepath.Join(t.stage.dir, t.staged[n]), t.r.ObjectPath(n)
-	for {
-		err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
-		switch err {
-		case nil:
-			return nil
-		case unix.EEXIST:
-			return os.Remove(from)
-		case unix.EINVAL: // a file system without NOREPLACE
-			return os.Rename(from, to)
-		case unix.ENOENT:
-			mkErr := os.Mkdir(filepath.Dir(to), 0o755)
-			if mkErr == nil || errors.Is(mkErr, os.ErrExist) {
-				if _, stErr := os.Lstat(from); stErr == nil {
-					continue
-				}
-			}
-		}
-		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+	err := durable.Publish(from, to)
+	if !errors.Is(err, os.ErrNotExist) {
+		return err
 	}
+	if mkErr := os.Mkdir(filepath.Dir(to), 0o755); mkErr != nil && !errors.Is(mkErr, os.ErrExist) {
+		return mkErr
+	}
+	return durable.Publish(from, to)
 }
 
 // flushPublished makes the names of files and trees durable before a commit can name them (R2). Their content is on

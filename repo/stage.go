@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"photree/internal/durable"
 	"photree/repo/object"
 )
 
@@ -168,8 +169,8 @@ func (t *Txn) keepPath(n object.Name, rel string, took int64, lasting bool) erro
 		if err := unix.Mkdir(filepath.Join(t.stage.dir, rel[:2]), 0o755); err != nil && err != unix.EEXIST {
 			return err
 		}
-		if err := unix.Rename(from, filepath.Join(t.stage.dir, rel)); err != nil {
-			return &os.LinkError{Op: "rename", Old: from, New: rel, Err: err}
+		if err := durable.Move(from, filepath.Join(t.stage.dir, rel)); err != nil {
+			return err
 		}
 	}
 	t.staged[n] = rel

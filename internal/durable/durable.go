@@ -70,6 +70,31 @@ func Rename(oldpath, newpath string) error {
 	return syncDirsOf(oldpath, newpath)
 }
 
+// Move renames oldpath over newpath and flushes nothing: for names that nobody relies on yet, or many at once that the
+// caller flushes together.
+func Move(oldpath, newpath string) error {
+	if err := unix.Rename(oldpath, newpath); err != nil {
+		return &os.LinkError{Op: "rename", Old: oldpath, New: newpath, Err: err}
+	}
+	return nil
+}
+
+// Publish gives a flushed file its name, unless that is taken: then what is there stays, and the file goes. It is for
+// names that say what the content is, so that both are the same; what is there may have hard links. Nothing is flushed:
+// the caller does that for many at once, with Syncfs.
+func Publish(oldpath, newpath string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, oldpath, unix.AT_FDCWD, newpath, unix.RENAME_NOREPLACE)
+	switch err {
+	case nil:
+		return nil
+	case unix.EEXIST:
+		return os.Remove(oldpath)
+	case unix.EINVAL: // a file system without NOREPLACE
+		return Move(oldpath, newpath)
+	}
+	return &os.LinkError{Op: "rename", Old: oldpath, New: newpath, Err: err}
+}
+
 // Exchange swaps two names in one step and flushes their directories.
 func Exchange(a, b string) error {
 	if err := unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE); err != nil {
