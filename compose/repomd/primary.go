@@ -37,7 +37,6 @@ type primaryParser struct {
 	deps    []rpm.Dep         // of the package at hand, all lists in turn
 	slab    []rpm.Dep         // where finished lists live, many to an allocation
 	pkgs    []*Package
-	files   []string
 }
 
 func parsePrimary(r io.Reader) ([]*Package, error) {
