@@ -176,7 +176,7 @@ func TestMetadataAndParents(t *testing.T) {
 }
 
 // Each fault ends the compose with a sentence that names the thing, and the
-// repository is as it was.
+// repository is as it was (R2).
 func TestFaults(t *testing.T) {
 	for _, c := range []struct {
 		what    string
