@@ -207,9 +207,9 @@ func TestBootsTheFirstEntry(t *testing.T) {
 		{"own menu, /boot is a directory of the root", "boot", "/boot/grub", true,
 			`root=UUID=abc quiet "dyndbg=file a.c +p" ostree=/ostree/boot.1/os/new/0`},
 		{"entries of another program, /boot is a partition", "", "/grub", false,
-			`root=UUID=abc quiet`},
+			`root=UUID=abc quiet "dyndbg=file a.c +p" ostree=/ostree/boot.1/os/new/0`},
 		{"entries of another program, /boot is a directory of the root", "boot", "/boot/grub", false,
-			`root=UUID=abc quiet`},
+			`root=UUID=abc quiet "dyndbg=file a.c +p" ostree=/ostree/boot.1/os/new/0`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			out := bootDisk(t, bootTree(t, c.boot, c.menu), c.prefix)

@@ -28,7 +28,7 @@ const (
 // Stub).
 var commonModules = []string{
 	"part_gpt", "part_msdos", "ext2", "fat", "search", "search_fs_uuid", "search_label", "normal", "configfile",
-	"test", "regexp", "true", "echo", "terminal", "serial", "minicmd", "ls", "cat", "help", "halt", "reboot", "sleep", "loadenv",
+	"test", "regexp", "eval", "true", "echo", "terminal", "serial", "minicmd", "ls", "cat", "help", "halt", "reboot", "sleep", "loadenv",
 }
 
 var platformModules = map[Platform][]string{

@@ -74,7 +74,9 @@ fi
 // the menu of loader/grub.cfg: it loads the commands before it uses them.
 const stubFunctions = `function title { set e_title="$*"; }
 function version { set e_version="$1"; }
-function options { set e_options="$e_options $*"; }
+function options {
+  for arg in "$@"; do set e_options="$e_options '$arg'"; done
+}
 function linux { set e_linux="$1"; }
 function initrd {
   for image in $*; do set e_initrd="$e_initrd $bootdir$image"; done
@@ -105,7 +107,7 @@ function show_entry {
   menuentry "$e_title" --class gnu-linux --class os --unrestricted "$bootdir$e_linux" "$e_initrd" "$e_options" {
     echo "Loading $1"
     insmod linux
-    linux $2 $4
+    eval "linux $2 $4"
     if [ -n "$3" ]; then initrd $3; fi
   }
 }
