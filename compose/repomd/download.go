@@ -76,7 +76,7 @@ func (d *downloads) add(p *Package, bytes, done int) {
 	defer d.mu.Unlock()
 	d.state.Bytes += int64(bytes)
 	d.state.Done += done
-	d.state.Repo, d.state.Name = p.Repo.Config.ID, p.NEVRA.String()
+	d.state.Repo, d.state.Name = p.Repo.Config.ID, p.String()
 	if d.report != nil {
 		d.report(d.state)
 	}
@@ -95,7 +95,7 @@ func (p *Package) obtain(ctx context.Context, opts Options, d *downloads) (strin
 	if err := ctx.Err(); err != nil {
 		return "", err
 	}
-	w := want{name: "package " + p.NEVRA.String(), hashType: p.ChecksumType, digest: p.Checksum, size: p.Size}
+	w := want{name: "package " + p.String(), hashType: p.ChecksumType, digest: p.Checksum, size: p.Size}
 	if file, ok := p.localFile(); ok {
 		return file, w.check(file, func() { d.add(p, int(p.Size), 0) })
 	}

@@ -155,7 +155,7 @@ func (f *fetcher) open(ctx context.Context, u string, offset int64) (r io.ReadCl
 	if f.cfg.Username != "" {
 		req.SetBasicAuth(f.cfg.Username, f.cfg.Password)
 	}
-	resp, err := f.client.Do(req)
+	resp, err := f.client.Do(req) //nolint:bodyclose // idleReader closes it
 	if err != nil {
 		cancel(nil)
 		return nil, false, err
@@ -168,8 +168,7 @@ func (f *fetcher) open(ctx context.Context, u string, offset int64) (r io.ReadCl
 	case resp.StatusCode == http.StatusPartialContent && offset > 0:
 		return body, true, nil
 	}
-	body.Close()
-	return nil, false, &statusError{u, resp.StatusCode}
+	return nil, false, errors.Join(&statusError{u, resp.StatusCode}, body.Close())
 }
 
 // idleReader gives up when a server keeps a connection open and sends nothing.
@@ -183,7 +182,7 @@ type idleReader struct {
 func (i *idleReader) Read(b []byte) (int, error) {
 	n, err := i.r.Read(b)
 	i.timer.Reset(idleTimeout)
-	if err != nil && err != io.EOF && context.Cause(i.ctx) == errIdle {
+	if err != nil && !errors.Is(err, io.EOF) && errors.Is(context.Cause(i.ctx), errIdle) {
 		err = errIdle
 	}
 	return n, err

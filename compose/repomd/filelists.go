@@ -2,6 +2,7 @@ package repomd
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 
@@ -16,7 +17,7 @@ func parseFilelists(r io.Reader, wanted map[string]bool, found func(id rpm.NEVRA
 	checksum := ""
 	for {
 		err := p.s.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

@@ -2,6 +2,7 @@ package repomd
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"strconv"
@@ -43,7 +44,7 @@ func parsePrimary(r io.Reader) ([]*Package, error) {
 	p := primaryParser{s: newScanner(r), strings: make(map[string]string, 1<<16)}
 	for {
 		err := p.s.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return p.pkgs, nil
 		}
 		if err != nil {

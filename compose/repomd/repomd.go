@@ -371,7 +371,7 @@ func (r *Repo) fetchTo(ctx context.Context, dir, href, locationBase string, w wa
 func (r *Repo) exclude() error {
 	matches := func(p *Package, patterns []string) bool {
 		return slices.ContainsFunc(patterns, func(g string) bool {
-			for _, s := range []string{p.Name, p.Name + "." + p.Arch, p.NEVRA.String(), p.Name + "-" + p.EVR.String(), p.Name + "-" + p.Version} {
+			for _, s := range []string{p.Name, p.Name + "." + p.Arch, p.String(), p.Name + "-" + p.EVR.String(), p.Name + "-" + p.Version} {
 				if ok, _ := path.Match(g, s); ok {
 					return true
 				}

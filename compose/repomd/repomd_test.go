@@ -139,7 +139,7 @@ func TestOpen(t *testing.T) {
 			t.Fatalf("%s: %d packages, timestamp %d", name, len(r.Packages()), r.Timestamp())
 		}
 		a := r.Packages()[0]
-		if a.NEVRA.String() != "alpha-1:2.0-3.x86_64" || a.Summary != "A & B <c>" || a.BuildTime != 7 || a.InstalledSize != 99 ||
+		if a.String() != "alpha-1:2.0-3.x86_64" || a.Summary != "A & B <c>" || a.BuildTime != 7 || a.InstalledSize != 99 ||
 			a.Location != "packages/alpha-2.0-3.x86_64.rpm" || a.SourceRPM != "alpha.src.rpm" || a.Repo != r {
 			t.Errorf("%s: %+v", name, a)
 		}

@@ -72,7 +72,7 @@ func (s *scanner) fill() error {
 	for range 100 {
 		n, err := s.r.Read(s.buf[s.end:])
 		s.end += n
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			s.eof = true
 			if n > 0 {
 				return nil
@@ -93,7 +93,7 @@ func (s *scanner) find(from int, pat string) (int, error) {
 			return from + i + len(pat), nil
 		}
 		from = max(from, s.end-s.pos-len(pat)+1)
-		if err := s.fill(); err == io.EOF {
+		if err := s.fill(); errors.Is(err, io.EOF) {
 			return 0, s.errorf("the document ends inside a tag: it is truncated")
 		} else if err != nil {
 			return 0, err
@@ -110,7 +110,7 @@ func (s *scanner) next() error {
 	}
 	for {
 		if s.pos == s.end {
-			if err := s.fill(); err == io.EOF {
+			if err := s.fill(); errors.Is(err, io.EOF) {
 				return s.atEnd()
 			} else if err != nil {
 				return err
@@ -153,7 +153,7 @@ func (s *scanner) readText() error {
 			break
 		}
 		from = s.end - s.pos
-		if err := s.fill(); err == io.EOF {
+		if err := s.fill(); errors.Is(err, io.EOF) {
 			s.text = s.buf[s.pos:s.end]
 			break
 		} else if err != nil {
@@ -176,7 +176,7 @@ func (s *scanner) unescapeText() (err error) {
 // markup reads what starts with "<" and says whether it is a token.
 func (s *scanner) markup() (bool, error) {
 	for s.end-s.pos < 9 {
-		if err := s.fill(); err == io.EOF {
+		if err := s.fill(); errors.Is(err, io.EOF) {
 			break
 		} else if err != nil {
 			return false, err

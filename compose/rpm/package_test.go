@@ -35,7 +35,7 @@ func unpack(p *Package) (map[string]string, error) {
 	out := map[string]string{}
 	for {
 		e, err := a.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return out, nil
 		}
 		if err != nil {

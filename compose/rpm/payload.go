@@ -113,7 +113,7 @@ func (a *Payload) Next() (*Entry, error) {
 	}
 	e, err := a.next()
 	if err != nil {
-		if err != io.EOF {
+		if !errors.Is(err, io.EOF) {
 			// That the file is damaged says more than what that broke.
 			if d := a.verify(); d != nil {
 				err = d
@@ -130,7 +130,7 @@ func (a *Payload) next() (*Entry, error) {
 	a.left = 0
 	for {
 		rec, err := a.cpio.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			if e := a.flushLinks(); e != nil {
 				return e, nil
 			}

@@ -251,7 +251,7 @@ func distance(a, b string, limit int) int {
 
 func describe(pkg *Package) string {
 	if pkg.Repo == "" {
-		return pkg.NEVRA.String()
+		return pkg.String()
 	}
-	return pkg.NEVRA.String() + " from " + pkg.Repo
+	return pkg.String() + " from " + pkg.Repo
 }

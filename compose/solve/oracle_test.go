@@ -88,7 +88,7 @@ func compare(t *testing.T, seed int, pkgs []*Package, line, answer string) bool 
 	}
 	var names []string
 	for _, p := range res.Install {
-		names = append(names, p.NEVRA.String())
+		names = append(names, p.String())
 	}
 	slices.Sort(names)
 	if why := invalid(res.Install, words[1:], false); why != "" {

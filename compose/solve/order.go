@@ -19,7 +19,7 @@ import (
 func Order(pkgs []*Package) []*Package {
 	o := orderer{pkgs: slices.Clone(pkgs)}
 	slices.SortStableFunc(o.pkgs, func(a, b *Package) int {
-		return cmp.Or(strings.Compare(a.Name, b.Name), a.EVR.Compare(b.EVR), strings.Compare(a.Arch, b.Arch), strings.Compare(a.Repo, b.Repo))
+		return cmp.Or(strings.Compare(a.Name, b.Name), a.Compare(b.EVR), strings.Compare(a.Arch, b.Arch), strings.Compare(a.Repo, b.Repo))
 	})
 	o.edges()
 	all := make([]int, len(o.pkgs))

@@ -88,7 +88,7 @@ func (p *pool) bestVersion(ids []id) []id {
 		if c := strings.Compare(a.Name, b.Name); c != 0 {
 			return c
 		}
-		if c := b.EVR.Compare(a.EVR); c != 0 {
+		if c := b.Compare(a.EVR); c != 0 {
 			return c
 		}
 		if c := cmp.Compare(p.arch[a.Arch], p.arch[b.Arch]); c != 0 {
@@ -108,7 +108,7 @@ func (p *pool) dropObsoleted(ids []id) []id {
 			}
 			for i := range p.pkgs[n].Obsoletes {
 				// Two that obsolete each other: the first stays.
-				if p.obsoletes(&p.pkgs[n].Obsoletes[i], o) && !(n > o && p.obsoletesAny(o, n)) {
+				if p.obsoletes(&p.pkgs[n].Obsoletes[i], o) && (n < o || !p.obsoletesAny(o, n)) {
 					return true
 				}
 			}
@@ -202,7 +202,7 @@ func (p *pool) isOld(n id) bool {
 	return slices.ContainsFunc(p.named(pkg.Name), func(o id) bool {
 		other := p.pkgs[o]
 		return other.Arch == pkg.Arch && p.priority(o) <= p.priority(n) &&
-			(p.priority(o) < p.priority(n) || other.EVR.Compare(pkg.EVR) > 0)
+			(p.priority(o) < p.priority(n) || other.Compare(pkg.EVR) > 0)
 	})
 }
 

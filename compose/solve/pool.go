@@ -102,7 +102,7 @@ func (p *pool) blocks(pkg *Package, machine string, excluded patterns, locked ma
 		return "is excluded"
 	}
 	if l, ok := locked[pkg.Name]; ok && !slices.ContainsFunc(l, func(n rpm.NEVRA) bool {
-		return n.EVR.Compare(pkg.EVR) == 0 && (n.Arch == "" || n.Arch == pkg.Arch)
+		return n.Compare(pkg.EVR) == 0 && (n.Arch == "" || n.Arch == pkg.Arch)
 	}) {
 		return "is not the locked version " + l[0].EVR.String()
 	}
@@ -345,6 +345,9 @@ func (p patterns) match(pkg *Package) bool {
 	if p.exact[pkg.Name] {
 		return true
 	}
+	if !p.mayMatch(pkg.Name) {
+		return false
+	}
 	for _, s := range spellings(pkg) {
 		if p.exact[s] {
 			return true
@@ -353,6 +356,22 @@ func (p patterns) match(pkg *Package) bool {
 			if ok, _ := path.Match(g, s); ok {
 				return true
 			}
+		}
+	}
+	return false
+}
+
+// mayMatch saves the work of spelling a package out, for all but a few.
+func (p patterns) mayMatch(name string) bool {
+	for e := range p.exact {
+		if strings.HasPrefix(e, name) {
+			return true
+		}
+	}
+	for _, g := range p.globs {
+		literal := g[:strings.IndexAny(g, "*?[")]
+		if strings.HasPrefix(literal, name) || strings.HasPrefix(name, literal) {
+			return true
 		}
 	}
 	return false

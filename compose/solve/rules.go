@@ -227,7 +227,7 @@ func (r *rules) sameName(n, o id) {
 	if !r.arch.sameSlot(a.Arch, b.Arch) {
 		return
 	}
-	if r.installOnly[a.Name] && (a.EVR.Compare(b.EVR) != 0 || a.Arch != b.Arch) {
+	if r.installOnly[a.Name] && (a.Compare(b.EVR) != 0 || a.Arch != b.Arch) {
 		return
 	}
 	r.clauses = append(r.clauses, clause{lits: []int32{-n, -o}, kind: fromSameName, pkg: n, other: o})

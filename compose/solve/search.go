@@ -31,7 +31,7 @@ type branch struct {
 func newSearch(r *rules) *search {
 	s := &search{rules: r, sat: newSAT(len(r.pkgs))}
 	for i, c := range r.clauses {
-		s.sat.add(c)
+		s.add(c)
 		if c.kind != fromJob && slices.ContainsFunc(c.lits, func(l int32) bool { return l > 0 }) {
 			s.open = append(s.open, int32(i))
 		}

@@ -62,7 +62,7 @@ func install(t *testing.T, req Request) (string, error) {
 	}
 	var names []string
 	for _, p := range res.Install {
-		names = append(names, strings.TrimSuffix(p.NEVRA.String(), ".x86_64"))
+		names = append(names, strings.TrimSuffix(p.String(), ".x86_64"))
 	}
 	slices.Sort(names)
 	return strings.Join(names, " "), nil
