@@ -15,7 +15,6 @@ import (
 
 	"photree/qemu-tests/distro"
 	"photree/qemu-tests/line"
-	"photree/qemu-tests/vm"
 )
 
 // tool runs a program of the host that must succeed.
@@ -78,22 +77,6 @@ func (m *machine) release() string {
 	}
 	m.Fatalf("kernel %q is of neither release", kernel)
 	return ""
-}
-
-// loginWithoutPassword logs in where root has none.
-func (m *machine) loginWithoutPassword() {
-	m.Helper()
-	for _, step := range []struct{ expect, send string }{{`(?m)^\S+ login: `, "root\n"}, {`[#] $`, ""}} {
-		if _, err := m.vm.Expect(m.Context(), vm.BootTimeout, step.expect); err != nil {
-			m.Fatal(err)
-		}
-		if err := m.vm.Send(step.send); err != nil {
-			m.Fatal(err)
-		}
-	}
-	if err := m.vm.Shell(m.Context()); err != nil {
-		m.Fatal(err)
-	}
 }
 
 func copyOf(t *testing.T, disk string) string {

@@ -26,7 +26,17 @@ func newConsole(copyTo io.Writer) *console {
 }
 
 // noise is what terminals are told about colours and positions.
-var noise = regexp.MustCompile("\x1b\\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|\x1bc|\x1b[78=>]|\r|\x00")
+var noise = regexp.MustCompile("\x1b\\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|\x1bc|\x1b[78=>]|\x00")
+
+// overwritten is what a progress line said before it was written over.
+var overwritten = regexp.MustCompile("[^\n]*\r+([^\r\n])")
+
+// plain gives text as it ends up on a screen. A last carriage return stays for what comes next to tell its meaning.
+func plain(b []byte) []byte {
+	b = noise.ReplaceAll(b, nil)
+	b = overwritten.ReplaceAll(b, []byte("$1"))
+	return bytes.ReplaceAll(b, []byte("\r\n"), []byte("\n"))
+}
 
 func (c *console) add(b []byte) {
 	c.mu.Lock()
@@ -39,7 +49,7 @@ func (c *console) add(b []byte) {
 	}
 	c.line = append(c.line, b...)
 	if i := bytes.LastIndexByte(c.line, '\n'); i >= 0 {
-		c.copyTo.Write(noise.ReplaceAll(c.line[:i+1], nil))
+		c.copyTo.Write(plain(c.line[:i+1]))
 		c.line = append([]byte(nil), c.line[i+1:]...)
 	}
 }
@@ -67,7 +77,7 @@ func (c *console) tail() string {
 func (c *console) expect(ctx context.Context, pattern *regexp.Regexp) (before string, match []string, err error) {
 	for {
 		c.mu.Lock()
-		text := noise.ReplaceAll(c.unread, nil)
+		text := plain(c.unread)
 		at := pattern.FindSubmatchIndex(text)
 		changed, closed := c.changed, c.closed
 		if at != nil {
@@ -114,5 +124,5 @@ func (t *tail) Write(b []byte) (int, error) {
 func (t *tail) String() string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return strings.TrimSpace(string(noise.ReplaceAll(t.buf, nil)))
+	return strings.TrimSpace(string(plain(t.buf)))
 }

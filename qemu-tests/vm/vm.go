@@ -184,7 +184,8 @@ func arguments(ctx context.Context, o Options) ([]string, error) {
 	if usableKVM(ctx) {
 		args = append(args, "-accel", "kvm", "-cpu", "host")
 	} else {
-		args = append(args, "-accel", "tcg,thread=multi", "-cpu", "qemu64")
+		// Without svm the machine does not load KVM's modules, for which it has no use.
+		args = append(args, "-accel", "tcg,thread=multi", "-cpu", "qemu64,-svm")
 	}
 	if o.NoReboot {
 		args = append(args, "-no-reboot")
