@@ -146,7 +146,7 @@ func (t *Txn) writeSmall(info object.FileInfo, size int64, r io.Reader) (object.
 }
 
 func shortRead(err error) error {
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errors.New("the file is shorter than announced; did it change?")
 	}
 	return err

@@ -69,7 +69,7 @@ func verifyArchived(n object.Name, r io.Reader) (object.FileInfo, int64, error) 
 // atEnd checks what is left once the content was read: the name, the end of the content, the end of the stream.
 func atEnd(n object.Name, got object.ID, content io.Reader, rest io.Reader) error {
 	var one [1]byte
-	if _, err := content.Read(one[:]); err != io.EOF {
+	if _, err := content.Read(one[:]); !errors.Is(err, io.EOF) {
 		if err == nil {
 			err = errors.New("content is longer than its header says")
 		}
@@ -197,7 +197,7 @@ func (r *Repo) DevInoCache() (map[DevIno]object.ID, error) {
 		}
 		var st unix.Stat_t
 		if err := unix.Lstat(filepath.Join(r.path, "objects", prefix, file), &st); err == nil {
-			out[DevIno{uint64(st.Dev), st.Ino}] = n.ID
+			out[DevIno{st.Dev, st.Ino}] = n.ID
 		}
 		return nil
 	})

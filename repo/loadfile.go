@@ -85,9 +85,9 @@ func (c *archiveContent) Read(p []byte) (int, error) {
 	switch {
 	case c.left < 0:
 		return 0, errors.New("content is longer than its header says")
-	case err == io.EOF && c.left > 0:
+	case errors.Is(err, io.EOF) && c.left > 0:
 		return n, errors.New("content is shorter than its header says")
-	case err == io.EOF:
+	case errors.Is(err, io.EOF):
 		c.end = true
 	case err != nil:
 		err = fmt.Errorf("inflating: %w", err)
@@ -202,10 +202,10 @@ func listXattrs(list func([]byte) (int, error), get func(string, []byte) (int, e
 	var small [256]byte
 	n, err := list(small[:])
 	names := small[:max(n, 0)]
-	if err == unix.ERANGE {
+	if errors.Is(err, unix.ERANGE) {
 		names, err = getXattr(list)
 	}
-	if err == unix.ENOTSUP {
+	if errors.Is(err, unix.ENOTSUP) {
 		return nil, nil
 	}
 	if err != nil || len(names) == 0 {
@@ -214,7 +214,7 @@ func listXattrs(list func([]byte) (int, error), get func(string, []byte) (int, e
 	var x object.Xattrs
 	for name := range strings.SplitSeq(strings.TrimSuffix(string(names), "\x00"), "\x00") {
 		value, err := getXattr(func(buf []byte) (int, error) { return get(name, buf) })
-		if err == unix.ENODATA {
+		if errors.Is(err, unix.ENODATA) {
 			continue // removed since it was listed
 		}
 		if err != nil {
@@ -237,7 +237,7 @@ func getXattr(get func([]byte) (int, error)) ([]byte, error) {
 		if err == nil {
 			return buf[:n:n], nil
 		}
-		if err != unix.ERANGE || len(buf) > 1<<20 {
+		if !errors.Is(err, unix.ERANGE) || len(buf) > 1<<20 {
 			return nil, err
 		}
 		buf = make([]byte, 4*len(buf))

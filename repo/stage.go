@@ -65,7 +65,7 @@ func (s *stagedFile) Write(p []byte) (int, error) {
 // discard closes and removes the file.
 func (s *stagedFile) discard() {
 	unix.Close(s.fd)
-	unix.Unlink(filepath.Join(s.t.stage.dir, s.rel))
+	os.Remove(filepath.Join(s.t.stage.dir, s.rel))
 	s.t.space.give(s.took)
 }
 
@@ -107,7 +107,7 @@ func (s *stagedFile) setAttributes(info object.FileInfo) error {
 }
 
 func needRoot(err error) error {
-	if err == unix.EPERM {
+	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("setting the owner: %w: a bare repository needs root; use the mode bare-user without", err)
 	}
 	return fmt.Errorf("setting the owner: %w", err)
@@ -146,7 +146,7 @@ func (t *Txn) keep(n object.Name, s *stagedFile, lasting bool) error {
 		return err
 	}
 	if err := t.keepPath(n, s.rel, s.took, lasting); err != nil {
-		unix.Unlink(filepath.Join(t.stage.dir, s.rel))
+		os.Remove(filepath.Join(t.stage.dir, s.rel))
 		return err
 	}
 	return nil
@@ -213,7 +213,7 @@ func (t *Txn) stageSymlink(n object.Name, info object.FileInfo) error {
 		err = t.keepPath(n, rel, 0, false)
 	}
 	if err != nil {
-		unix.Unlink(path)
+		os.Remove(path)
 	}
 	return err
 }

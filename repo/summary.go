@@ -102,7 +102,7 @@ func (r *Repo) UpdateSummary(ctx context.Context, opts SummaryOptions) error {
 	}
 	defer dir.Close()
 	for {
-		if err = unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != unix.EINTR {
+		if err = unix.Flock(int(dir.Fd()), unix.LOCK_EX); !errors.Is(err, unix.EINTR) {
 			break
 		}
 	}

@@ -58,7 +58,7 @@ func freezeAndThaw(fd int) error {
 		return err
 	}
 	// EINVAL: the watchdog, or somebody else, was first. Either way it was frozen and is not any more.
-	if err := ioctl(fd, fiThaw); err != nil && err != unix.EINVAL {
+	if err := ioctl(fd, fiThaw); err != nil && !errors.Is(err, unix.EINVAL) {
 		return fmt.Errorf("thawing: %w", err)
 	}
 	return nil
@@ -112,9 +112,9 @@ func forkWatchdog(pipeR, pipeW, fsFD, limitMS int) (int, error) {
 	syscall.ForkLock.Lock()
 	defer syscall.ForkLock.Unlock()
 	all, old := ^uint64(0), uint64(0)
-	unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
+	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&old)), 8, 0, 0)
 	pid, errno := fork(uintptr(pipeR), uintptr(pipeW), uintptr(fsFD), uintptr(limitMS))
-	unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
+	_, _, _ = unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_SETMASK, uintptr(unsafe.Pointer(&old)), 0, 8, 0, 0)
 	if errno != 0 {
 		return 0, errno
 	}
@@ -135,20 +135,20 @@ func fork(pipeR, pipeW, fsFD, limitMS uintptr) (uintptr, syscall.Errno) {
 		return pid, errno
 	}
 	// The child. It must not hold the other end of the pipe, or it would never see it close.
-	unix.RawSyscall(unix.SYS_CLOSE, pipeW, 0, 0)
+	_, _, _ = unix.RawSyscall(unix.SYS_CLOSE, pipeW, 0, 0)
 	for {
 		n, _, errno := unix.RawSyscall6(unix.SYS_PPOLL, uintptr(unsafe.Pointer(&pollFD)), 1, uintptr(unsafe.Pointer(&timeout)), 0, 0, 0)
 		if errno == 0 && n == 1 {
 			n, _, errno = unix.RawSyscall(unix.SYS_READ, pipeR, uintptr(unsafe.Pointer(&told)), 1)
 			if errno == 0 && n == 1 {
-				unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
+				_, _, _ = unix.RawSyscall(unix.SYS_EXIT_GROUP, 0, 0, 0)
 			}
 			// The parent is gone: thaw, and go too.
-			unix.RawSyscall(unix.SYS_IOCTL, fsFD, fiThaw, 0)
-			unix.RawSyscall(unix.SYS_EXIT_GROUP, 1, 0, 0)
+			_, _, _ = unix.RawSyscall(unix.SYS_IOCTL, fsFD, fiThaw, 0)
+			_, _, _ = unix.RawSyscall(unix.SYS_EXIT_GROUP, 1, 0, 0)
 		}
 		// Out of time: thaw, and go on watching, in case the freeze is only about to succeed.
-		unix.RawSyscall(unix.SYS_IOCTL, fsFD, fiThaw, 0)
+		_, _, _ = unix.RawSyscall(unix.SYS_IOCTL, fsFD, fiThaw, 0)
 		timeout.Sec, timeout.Nsec = 1, 0
 	}
 }

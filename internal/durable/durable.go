@@ -180,7 +180,7 @@ func onFD(path string, flags int, do func(int) error) error {
 	}
 	defer unix.Close(fd)
 	for {
-		if err = do(fd); err != unix.EINTR {
+		if err = do(fd); !errors.Is(err, unix.EINTR) {
 			break
 		}
 	}

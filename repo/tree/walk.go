@@ -32,7 +32,7 @@ func WalkFrom(r *repo.Repo, e Entry, fn func(Entry) error) error { return walk(r
 
 func walk(r *repo.Repo, e Entry, fn func(Entry) error) error {
 	err := fn(e)
-	if err == ErrSkipDir {
+	if errors.Is(err, ErrSkipDir) {
 		return nil
 	}
 	if err != nil || !e.Dir {

@@ -275,7 +275,7 @@ func canonical(info *object.FileInfo) {
 func (w *writer) file(t task) (err error) {
 	full := filepath.Join(w.dir, t.path)
 	fd, err := unix.Open(full, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
-	if err == unix.ELOOP {
+	if errors.Is(err, unix.ELOOP) {
 		*t.id, err = w.symlink(t.path, full)
 		return err
 	}
@@ -288,7 +288,7 @@ func (w *writer) file(t task) (err error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err
 	}
-	key := repo.DevIno{Dev: uint64(st.Dev), Ino: st.Ino}
+	key := repo.DevIno{Dev: st.Dev, Ino: st.Ino}
 	if id, ok := w.known[key]; ok {
 		*t.id = id
 		_, err = w.txn.Has(object.Name{ID: id, Kind: object.KindFile})
