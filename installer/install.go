@@ -302,7 +302,7 @@ func (in *installation) prepareSysroot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer sysroot.Close()
+	defer func() { _ = sysroot.Close() }()
 	if err := in.configure(sysroot.Repo()); err != nil {
 		return fmt.Errorf("configuring the repository of the sysroot: %w", err)
 	}
@@ -359,7 +359,7 @@ func (in *installation) pull(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer sysroot.Close()
+	defer func() { _ = sysroot.Close() }()
 	// The repository's own objects are checked against their names on the way:
 	// the medium may be bad.
 	_, err = pull.Local(ctx, sysroot.Repo(), in.source.repo, pull.Options{
@@ -375,7 +375,7 @@ func (in *installation) deploy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer sysroot.Close()
+	defer func() { _ = sysroot.Close() }()
 	// rw: systemd-remount-fs would do it anyway, and /etc has to be writable
 	// before that.
 	arguments := append([]string{"root=UUID=" + in.layout.Find("/").UUID, "rw"}, in.o.Kargs...)

@@ -134,7 +134,7 @@ func checkStatic(program string) error {
 	if err != nil {
 		return fmt.Errorf("reading the photree program %s: %w", program, err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP {
 			return fmt.Errorf("the photree program %s is not static: build it with CGO_ENABLED=0", program)
@@ -168,10 +168,8 @@ func (b *isoBuild) findTools(context.Context) error {
 	// What the installer will take out of the commit is looked for now, not
 	// when the machine to be installed has been booted.
 	check := &tools{programs: map[string]tool{}, dir: filepath.Join(b.work, "check")}
-	for _, p := range []program{mkfsProgram, grubProgram} {
-		if err := check.add(b.source, ToolsFromTree, p, nil); err != nil {
-			return fmt.Errorf("the installer on the ISO could not run: %w", err)
-		}
+	if err := errors.Join(check.add(b.source, ToolsFromTree, mkfsProgram, nil), check.add(b.source, ToolsFromTree, grubProgram, b.platforms())); err != nil {
+		return fmt.Errorf("the installer on the ISO could not run: %w", err)
 	}
 	return b.tools.add(b.source, b.o.Tools, grubProgram, b.platforms())
 }

@@ -47,6 +47,9 @@ func addKernel(t *testing.T, dir, init string) {
 	check(t, os.RemoveAll(filepath.Join(dir, "usr/lib/modules")))
 	run(t, "cp", "-r", filepath.Join(from, "usr/lib/modules"), filepath.Join(dir, "usr/lib/modules"))
 	kver := strings.TrimPrefix(pkg, "linux-image-")
+	for _, big := range []string{"net", "sound", "drivers/net", "drivers/gpu", "drivers/infiniband", "drivers/media", "fs/xfs", "fs/btrfs", "fs/ceph", "fs/nfs", "fs/smb"} {
+		check(t, os.RemoveAll(filepath.Join(dir, "usr/lib/modules", kver, "kernel", big)))
+	}
 	f, err := os.Create(filepath.Join(dir, "usr/lib/modules", kver, "initramfs.img"))
 	check(t, err)
 	defer f.Close()

@@ -43,7 +43,7 @@ func openSource(ctx context.Context, from, ref, work string) (*source, error) {
 		return nil, fmt.Errorf("opening the source %s: %w", from, err)
 	}
 	if err := s.load(ref); err != nil {
-		s.Close()
+		_ = s.Close()
 		return nil, fmt.Errorf("looking for %q in %s: %w", ref, from, err)
 	}
 	return s, nil
@@ -270,7 +270,7 @@ func readNeeded(file string) (needed []string, loader string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	for _, p := range f.Progs {
 		if p.Type == elf.PT_INTERP {
 			data, err := io.ReadAll(io.LimitReader(p.Open(), 4096))

@@ -57,7 +57,7 @@ func Open(path string, size int64) (*Target, error) {
 		err = fmt.Errorf("the disk %s is neither a block device nor an image file", path)
 	}
 	if err != nil {
-		t.Close()
+		_ = t.Close()
 		return nil, err
 	}
 	return t, nil
