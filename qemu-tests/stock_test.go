@@ -51,13 +51,14 @@ func seeded(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 0))
 }
 
-// startUpgradeAndCut starts an update and cuts the power within a minute, at times after it has finished.
-func (m *machine) startUpgradeAndCut(random *rand.Rand) time.Duration {
+// startUpgradeAndCut starts an update and cuts the power in the given quarter of a minute: the last ones are at times behind
+// its end.
+func (m *machine) startUpgradeAndCut(random *rand.Rand, quarter int) time.Duration {
 	m.Helper()
 	if err := m.vm.Send("rpm-ostree upgrade\n"); err != nil {
 		m.Fatal(err)
 	}
-	moment := time.Duration(random.Int64N(int64(45 * time.Second)))
+	moment := time.Duration(quarter)*15*time.Second + time.Duration(random.Int64N(int64(15*time.Second)))
 	select {
 	case <-time.After(moment):
 	case <-m.Context().Done():

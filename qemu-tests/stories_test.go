@@ -86,9 +86,9 @@ func TestPowerCutsDuringAnUpgrade(t *testing.T) {
 	random := seeded(t)
 	m := w.machineOn(t, w.installed(t))
 	m.boot()
-	for cut := 1; cut <= 4; cut++ {
+	for cut := range 4 {
 		m.online()
-		moment := m.startUpgradeAndCut(random)
+		moment := m.startUpgradeAndCut(random, cut)
 		m.boot()
 		release := m.release()
 		t.Logf("cut %d, %.1f s into the upgrade: it booted %s", cut, moment.Seconds(), release)
@@ -173,7 +173,7 @@ func TestPhotreeUpgradesWhatStockInstalled(t *testing.T) {
 	stock(t, "fsck", "--repo="+root+"/ostree/repo")
 }
 
-// A treefile composes the same commit twice, and the stock tools read what is in it.
+// The stock tools read what was composed.
 func TestStockToolsReadTheComposedRepository(t *testing.T) {
 	t.Parallel()
 	w := theWorldFor(t)
