@@ -80,7 +80,7 @@ func (r *run) metadata(ctx context.Context) (bool, error) {
 	for _, c := range configs {
 		opened, err := repomd.Open(ctx, c, r.repomdOptions(nil))
 		if err != nil {
-			if c.SkipIfUnavailable && ctx.Err() == nil {
+			if c.MaySkip(err) && ctx.Err() == nil {
 				r.log.warn(fmt.Sprintf("repository %q is skipped: %v", c.ID, err))
 				continue
 			}
@@ -93,7 +93,8 @@ func (r *run) metadata(ctx context.Context) (bool, error) {
 }
 
 func (r *run) repomdOptions(progress func(repomd.Progress)) repomd.Options {
-	return repomd.Options{CacheDir: r.CacheDir, CacheOnly: r.CacheOnly, Progress: progress}
+	return repomd.Options{CacheDir: r.CacheDir, CacheOnly: r.CacheOnly, Progress: progress,
+		Notice: func(repo, text string) { r.log.warn(fmt.Sprintf("repository %q: %s", repo, text)) }}
 }
 
 // solve chooses the packages.

@@ -186,7 +186,7 @@ func (c *Config) set(key, value string) (err error) {
 		c.Password = value
 	case "enabled":
 		c.Enabled, err = boolean(key, value)
-	case "gpgcheck":
+	case "gpgcheck", "pkg_gpgcheck": // the newer name of dnf 5
 		c.GPGCheck, err = boolean(key, value)
 	case "repo_gpgcheck":
 		c.RepoGPGCheck, err = boolean(key, value)

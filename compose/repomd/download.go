@@ -12,8 +12,9 @@ import (
 
 // Download fetches packages of one or more repositories into their caches and
 // returns the path of each. A cached file is checked again before it is used;
-// packages of file: repositories are checked and used where they are. The first
-// failure ends all downloads.
+// packages of file: repositories are checked and used where they are. Where
+// gpgcheck is set a package must have been signed by a key of its repository.
+// The first failure ends all downloads.
 func Download(ctx context.Context, pkgs []*Package, opts Options) ([]string, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -84,6 +85,9 @@ func (d *downloads) add(p *Package, bytes, done int) {
 
 func (p *Package) download(ctx context.Context, opts Options, d *downloads) (string, error) {
 	file, err := p.obtain(ctx, opts, d)
+	if err == nil {
+		err = p.checkSignature(file)
+	}
 	if err != nil {
 		return "", fmt.Errorf("downloading package %s: %w", p.NEVRA, err)
 	}

@@ -7,7 +7,12 @@
 // check, and a cached file is checked again before it is used, so a cache needs
 // no flush to disk and may be deleted at any time.
 //
-// It does not decide what is installed, and it verifies no OpenPGP signatures.
+// Where a .repo file sets repo_gpgcheck, repomd.xml is not used before its
+// signature holds, and where it sets gpgcheck a package is handed out only when
+// one of the keys of gpgkey has signed it (R7). A *TrustError says that they did
+// not, and is not one that skip_if_unavailable covers.
+//
+// It does not decide what is installed.
 package repomd
 
 import (
@@ -28,7 +33,6 @@ import (
 	"time"
 
 	"photree/compose/rpm"
-	"photree/internal/durable"
 )
 
 // Options change how a repository is read. The zero value works.
@@ -48,6 +52,9 @@ type Options struct {
 	// Progress, when set, is told of each download; it is called from several
 	// goroutines, one call at a time.
 	Progress func(Progress)
+	// Notice, when set, is told what is weak about the signatures of a
+	// repository. It is called from several goroutines.
+	Notice func(repo, text string)
 
 	retryPause time.Duration // tests shorten it
 }
@@ -72,6 +79,8 @@ type Repo struct {
 	checksum string
 	pkgs     []*Package
 	byID     map[string][]*Package // by checksum, made when filelists are read
+	keys     *rpm.Keyring          // of gpgkey=; nil when no signatures are asked for
+	weak     sync.Once             // the notice of weak signatures
 }
 
 // Open fetches and reads the repository's repomd.xml and primary index. Indexes
@@ -106,7 +115,7 @@ func OpenAll(ctx context.Context, cfgs []Config, opts Options) (repos []*Repo, s
 		switch {
 		case e == nil:
 			repos = append(repos, all[i])
-		case cfgs[i].SkipIfUnavailable && ctx.Err() == nil:
+		case cfgs[i].MaySkip(e) && ctx.Err() == nil:
 			skipped = append(skipped, e)
 		default:
 			return nil, nil, e
@@ -116,7 +125,10 @@ func OpenAll(ctx context.Context, cfgs []Config, opts Options) (repos []*Repo, s
 }
 
 func (r *Repo) open(ctx context.Context) error {
-	data, err := r.repomd(ctx)
+	if err := r.loadKeys(ctx); err != nil {
+		return err
+	}
+	data, signature, err := r.repomd(ctx)
 	if err != nil {
 		return err
 	}
@@ -145,44 +157,71 @@ func (r *Repo) open(ctx context.Context) error {
 	if r.opts.CacheDir == "" || r.opts.CacheOnly {
 		return nil
 	}
-	return durable.ReplaceFile(r.cachePath("repomd.xml"), data, 0o644)
+	if signature != nil {
+		if err := r.cacheFile("repomd.xml.asc", signature); err != nil {
+			return err
+		}
+	}
+	return r.cacheFile("repomd.xml", data)
 }
 
-// repomd fetches repomd.xml from the first mirror that has it, and leaves in
-// r.bases that mirror first.
-func (r *Repo) repomd(ctx context.Context) ([]byte, error) {
+// repomd fetches repomd.xml from the first mirror that has it, with its
+// signature where one is asked for, and leaves in r.bases that mirror first.
+func (r *Repo) repomd(ctx context.Context) (data, signature []byte, err error) {
 	if r.opts.CacheOnly && !r.isLocal() {
 		r.bases = []string{"cache:" + r.Config.ID}
-		data, err := os.ReadFile(r.cachePath("repomd.xml"))
-		if err != nil {
-			return nil, fmt.Errorf("reading the cached repomd.xml, as only the cache may be used: %w", err)
-		}
-		return data, nil
+		return r.cachedRepomd()
 	}
 	m, err := r.fetch.mirrors(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var errs []error
 	for i, base := range m.bases {
-		u := join(base, "repodata/repomd.xml")
-		data, err := r.fetch.get(ctx, u, maxSmall)
-		if err == nil && len(m.sha256) > 0 {
-			sum := sha256.Sum256(data)
-			if got := hex.EncodeToString(sum[:]); !slices.Contains(m.sha256, got) {
-				err = &ChecksumError{"repomd.xml", u, "sha256", got, m.sha256[0]}
-			}
-		}
+		data, signature, err := r.repomdOf(ctx, join(base, "repodata/repomd.xml"), m.sha256)
 		if err == nil {
 			r.bases = append([]string{base}, slices.Concat(m.bases[:i], m.bases[i+1:])...)
-			return data, nil
+			return data, signature, nil
 		}
 		errs = append(errs, err)
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	return nil, fmt.Errorf("fetching repomd.xml: %w", joinErrors(errs))
+	return nil, nil, fmt.Errorf("fetching repomd.xml: %w", joinErrors(errs))
+}
+
+// repomdOf fetches repomd.xml of one mirror. sums are what a metalink says.
+func (r *Repo) repomdOf(ctx context.Context, u string, sums []string) (data, signature []byte, err error) {
+	data, err = r.fetch.get(ctx, u, maxSmall)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(sums) > 0 {
+		sum := sha256.Sum256(data)
+		if got := hex.EncodeToString(sum[:]); !slices.Contains(sums, got) {
+			return nil, nil, &ChecksumError{"repomd.xml", u, "sha256", got, sums[0]}
+		}
+	}
+	if r.Config.RepoGPGCheck {
+		signature, err = r.checkRepomd(ctx, u, data)
+	}
+	return data, signature, err
+}
+
+func (r *Repo) cachedRepomd() (data, signature []byte, err error) {
+	data, err = os.ReadFile(r.cachePath("repomd.xml"))
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading the cached repomd.xml, as only the cache may be used: %w", err)
+	}
+	if r.Config.RepoGPGCheck {
+		signature, err = os.ReadFile(r.cachePath("repomd.xml.asc"))
+		if err != nil {
+			return nil, nil, fmt.Errorf("reading the cached signature of repomd.xml, as only the cache may be used: %w", err)
+		}
+		err = r.verifyRepomd("the cached repomd.xml", data, signature)
+	}
+	return data, signature, err
 }
 
 // joinErrors puts the errors of several mirrors on one line.
@@ -191,10 +230,17 @@ func joinErrors(errs []error) error {
 		return errs[0]
 	}
 	texts := make([]string, len(errs))
+	distrust := false
 	for i, e := range errs {
 		texts[i] = e.Error()
+		var t *TrustError
+		distrust = distrust || errors.As(e, &t)
 	}
-	return fmt.Errorf("none of %d mirrors has it: %s", len(errs), strings.Join(texts, "; "))
+	err := fmt.Errorf("none of %d mirrors has it: %s", len(errs), strings.Join(texts, "; "))
+	if distrust {
+		return &TrustError{err}
+	}
+	return err
 }
 
 func (r *Repo) isLocal() bool {

@@ -8,8 +8,9 @@
 //
 // Everything a package claims about itself is treated as hostile: sizes are
 // checked before memory is taken for them, and damaged input gives an error,
-// never a panic. Digests (not signatures) are verified: Open checks the digest
-// of the header, and reading the payload to its end checks the payload's.
+// never a panic. Digests are verified always: Open checks the digest of the
+// header, and reading the payload to its end checks the payload's. Signatures are
+// verified when asked: CheckSignature compares a package with a Keyring.
 //
 // The package never writes files and never runs what a package contains.
 package rpm

@@ -45,28 +45,8 @@ func Open(path string) (*Package, error) {
 
 // Read is Open for a stream, which it leaves at the start of the payload.
 func Read(r io.Reader) (*Package, error) {
-	lead := make([]byte, len(emptyLead))
-	if _, err := io.ReadFull(r, lead); err != nil {
-		return nil, truncated(err)
-	}
-	if !bytes.Equal(lead[:4], emptyLead[:4]) {
-		return nil, fmt.Errorf("not an RPM package: it starts with % x", lead[:4])
-	}
-	sig, err := readHeader(r)
+	lead, sig, h, err := readHeaders(r)
 	if err != nil {
-		return nil, fmt.Errorf("reading signature header: %w", err)
-	}
-	// The signature header is padded to eight bytes, the main header is not.
-	if pad := (8 - len(sig.raw)%8) % 8; pad > 0 {
-		if _, err := io.CopyN(io.Discard, r, int64(pad)); err != nil {
-			return nil, truncated(err)
-		}
-	}
-	h, err := readHeader(r)
-	if err != nil {
-		return nil, fmt.Errorf("reading header: %w", err)
-	}
-	if err := verifyHeader(sig, h); err != nil {
 		return nil, err
 	}
 	p := &Package{header: h, sig: sig, rest: r}
@@ -76,6 +56,31 @@ func Read(r io.Reader) (*Package, error) {
 	}
 	return p, nil
 }
+
+// readHeaders reads what stands before the payload.
+func readHeaders(r io.Reader) (lead []byte, sig, h header, err error) {
+	lead = make([]byte, len(emptyLead))
+	if _, err := io.ReadFull(r, lead); err != nil {
+		return nil, sig, h, truncated(err)
+	}
+	if !bytes.Equal(lead[:4], emptyLead[:4]) {
+		return nil, sig, h, fmt.Errorf("not an RPM package: it starts with % x", lead[:4])
+	}
+	if sig, err = readHeader(r); err != nil {
+		return nil, sig, h, fmt.Errorf("reading signature header: %w", err)
+	}
+	if _, err := io.CopyN(io.Discard, r, int64(pad(len(sig.raw)))); err != nil {
+		return nil, sig, h, truncated(err)
+	}
+	if h, err = readHeader(r); err != nil {
+		return nil, sig, h, fmt.Errorf("reading header: %w", err)
+	}
+	return lead, sig, h, verifyHeader(sig, h)
+}
+
+// pad is what follows a signature header of n bytes: it is padded to eight
+// bytes, the main header is not.
+func pad(n int) int { return (8 - n%8) % 8 }
 
 // verifyHeader compares the header with every digest of it that the signature
 // header states.

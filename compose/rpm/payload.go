@@ -83,27 +83,34 @@ func (f *File) linkKey() [2]uint32 { return [2]uint32{f.Device, f.Inode} }
 
 // pickDigest chooses what the compressed payload is compared with: the digest
 // in the header, or the older MD5 of header and payload.
-func (a *Payload) pickDigest() error {
-	h := a.pkg.header
-	if d := h.str(tagPayloadDigest); d != "" {
-		switch algo := h.uint(tagPayloadDigestAlgo); algo {
-		case 8, 0:
-			a.digest, a.what = sha256.New(), "payload SHA-256"
-		case 9:
-			a.digest, a.what = sha512.New384(), "payload SHA-384"
-		case 10:
-			a.digest, a.what = sha512.New(), "payload SHA-512"
-		default:
-			return fmt.Errorf("unknown digest algorithm %d", algo)
-		}
-		a.want = d
-		return nil
+func (a *Payload) pickDigest() (err error) {
+	if a.digest, a.what, a.want, err = payloadDigest(a.pkg.header); a.digest != nil || err != nil {
+		return err
 	}
 	if m := a.pkg.sig.bytes(sigMD5); len(m) == md5.Size {
 		a.digest, a.what, a.want = md5.New(), "package MD5", hex.EncodeToString(m) //nolint:gosec
-		a.digest.Write(h.raw)
+		a.digest.Write(a.pkg.header.raw)
 	}
 	return nil
+}
+
+// payloadDigest gives the digest of the compressed payload that a header holds,
+// and what computes it; nil when it holds none.
+func payloadDigest(h header) (sum hash.Hash, what, want string, err error) {
+	want = h.str(tagPayloadDigest)
+	if want == "" {
+		return nil, "", "", nil
+	}
+	switch algo := h.uint(tagPayloadDigestAlgo); algo {
+	case 8, 0:
+		return sha256.New(), "payload SHA-256", want, nil
+	case 9:
+		return sha512.New384(), "payload SHA-384", want, nil
+	case 10:
+		return sha512.New(), "payload SHA-512", want, nil
+	default:
+		return nil, "", "", fmt.Errorf("unknown digest algorithm %d", algo)
+	}
 }
 
 // Next goes to the next file, past what is left of this one; io.EOF ends.

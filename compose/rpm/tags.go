@@ -8,6 +8,7 @@ const (
 	sigLongSize     = 270
 	sigLongArchive  = 271
 	sigSHA256Header = 273
+	sigOpenPGP      = 278
 	sigSHA3Header   = 279
 	sigSize         = 1000
 	sigPGP          = 1002
