@@ -16,9 +16,9 @@ BOOTFLAGS       = -trimpath -ldflags '-s -w'
 TEST_PACKAGES = qemu-system-x86 qemu-utils ovmf grub-pc-bin grub-efi-amd64-bin \
 	grub-common e2fsprogs dosfstools mtools xorriso fdisk ostree ostree-tests rpm dnf \
 	createrepo-c attr strace cpio zstd xz-utils util-linux python3-solv \
-	kmod xfsprogs erofs-utils
+	kmod xfsprogs erofs-utils gnupg openssl parallel python3
 
-.PHONY: all build deps test demo bench fuzz lint install man clean race
+.PHONY: all build deps test peer-tests demo bench fuzz lint install man clean race
 
 all: build
 
@@ -47,6 +47,10 @@ ROOT = $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$$PATH" "GOCACHE=$$($(
 test: deps build
 	$(ROOT) $(GO) vet ./...
 	$(ROOT) $(GO) test -timeout 80m ./...
+
+# peer-tests runs ostree's own black-box tests with photree's ostree.
+peer-tests: deps build
+	$(ROOT) $(GO) run ./qemu-tests/peer
 
 demo: deps build
 	$(ROOT) $(GO) run ./qemu-tests/demo

@@ -46,6 +46,9 @@ func (r *recorder) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// Unwrap gives http.ResponseController the writer inside.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
+
 // ReadFrom keeps the way open by which the kernel copies from the file to the socket.
 func (r *recorder) ReadFrom(src io.Reader) (int64, error) {
 	n, err := io.Copy(r.ResponseWriter, src)

@@ -2,7 +2,7 @@
 //
 // It reads, and never writes. It answers GET and HEAD with range and conditional requests, lists a directory as a small
 // HTML page with status 200 (installers probe the address of a repository and want to see that), never follows a path or
-// a symbolic link out of the directory, and hides names that begin with a dot. It knows nothing of the repository's
+// (but for HandlerFollowingLinks) a symbolic link out of the directory, and hides names that begin with a dot. It knows nothing of the repository's
 // formats but this: an object never changes, so that caches may keep it.
 package serve
 
@@ -25,9 +25,16 @@ import (
 )
 
 // Handler serves the directory dir. The directory is opened for each request, so that it may be replaced as a whole.
-func Handler(dir string) http.Handler { return handler(dir) }
+func Handler(dir string) http.Handler { return handler{dir: dir} }
 
-type handler string
+// HandlerFollowingLinks is Handler that follows symbolic links out of the directory. It is for tests: whoever can make
+// a link in the directory can give out every file that the server can read.
+func HandlerFollowingLinks(dir string) http.Handler { return handler{dir: dir, follow: true} }
+
+type handler struct {
+	dir    string
+	follow bool
+}
 
 // stopTimeout is how long running answers get when the server stops.
 const stopTimeout = 10 * time.Second
@@ -63,14 +70,7 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "404 no such file", http.StatusNotFound)
 		return
 	}
-	root, err := os.OpenRoot(string(h))
-	if err != nil {
-		refuse(w, err)
-		return
-	}
-	defer root.Close()
-	// O_NONBLOCK: opening a FIFO in the directory must not hold the request for ever.
-	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := h.open(name)
 	if err != nil {
 		refuse(w, err)
 		return
@@ -87,6 +87,20 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		http.Error(w, "404 not a regular file", http.StatusNotFound)
 	}
+}
+
+func (h handler) open(name string) (*os.File, error) {
+	// O_NONBLOCK: opening a FIFO in the directory must not hold the request for ever.
+	const flags = os.O_RDONLY | syscall.O_NONBLOCK
+	if h.follow {
+		return os.OpenFile(path.Join(h.dir, name), flags, 0)
+	}
+	root, err := os.OpenRoot(h.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return root.OpenFile(name, flags, 0)
 }
 
 // fileName turns the path of a URL into a name inside the directory.
