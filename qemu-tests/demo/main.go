@@ -213,8 +213,8 @@ func (d *demo) check(ctx context.Context, release string) error {
 // Lines that a person does not want to see: the several hundred messages of a kernel that starts, which are in the
 // console's log, and the list of packages of each compose, which `rpm-ostree db list` gives.
 var (
-	kernelLine  = regexp.MustCompile(`^(.*\r)?\[ *\d+\.\d+\] `)
-	tellingLine = regexp.MustCompile(`Linux version|photree|Run /init|systemd|Power down|Restarting`)
+	kernelLine  = regexp.MustCompile(`^\[ *\d+\.\d+\] |^\+---`) // and the frame of GRUB's menu
+	tellingLine = regexp.MustCompile(`Linux version|photree|Run /init|Power down|Restarting`)
 	packageLine = regexp.MustCompile(`^  \S+$`)
 	markLine    = regexp.MustCompile(`^@\d+@|^root@.*exec env|^shell-is-ready`) // of vm.Run and vm.Shell
 )
