@@ -2,7 +2,8 @@ package rpm
 
 import (
 	"crypto"
-	"crypto/dsa" //nolint:staticcheck // packages of its time are signed with it
+	//lint:ignore SA1019 packages of its time are signed with it
+	"crypto/dsa"
 	"crypto/rsa"
 	"encoding/binary"
 	"fmt"
