@@ -13,9 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
-	"photree/internal/durable"
 	"photree/internal/gvariant"
 	"photree/repo/object"
 )
@@ -85,41 +82,38 @@ func DecodeSummary(data []byte) (Summary, error) {
 // SummaryOptions are the choices of UpdateSummary.
 type SummaryOptions struct {
 	Metadata gvariant.Dict // further keys
+	// Sign returns the signatures of the summary's bytes, as they are to stand in summary.sig. Without it the summary is
+	// not signed, and the signatures of the old one go.
+	Sign func(summary []byte) (gvariant.Dict, error)
 }
 
-// UpdateSummary writes the file summary anew. The same refs and SOURCE_DATE_EPOCH give the same bytes. A signature of
-// the old summary is removed first: it would not fit the new one.
+// UpdateSummary writes the file summary anew, with its signatures. The same refs and SOURCE_DATE_EPOCH give the same
+// bytes.
 func (r *Repo) UpdateSummary(ctx context.Context, opts SummaryOptions) error {
 	lock, err := r.lock(ctx, false)
 	if err != nil {
 		return err
 	}
 	defer lock.release()
-	// One at a time: a summary of refs that were read earlier must not replace one of refs that were read later.
-	dir, err := os.Open(r.path)
+	unlock, err := r.lockSummary()
 	if err != nil {
-		return fmt.Errorf("updating the summary of %s: %w", r.path, err)
+		return err
 	}
-	defer dir.Close()
-	for {
-		if err = unix.Flock(int(dir.Fd()), unix.LOCK_EX); !errors.Is(err, unix.EINTR) {
-			break
-		}
-	}
-	if err != nil {
-		return fmt.Errorf("locking the summary of %s: %w", r.path, err)
-	}
+	defer unlock()
 	s, err := r.makeSummary(opts)
 	if err != nil {
 		return fmt.Errorf("updating the summary of %s: %w", r.path, err)
 	}
-	if err := durable.Remove(filepath.Join(r.path, "summary.sig")); err != nil {
-		return fmt.Errorf("updating the summary of %s: %w", r.path, err)
+	data := s.Encode()
+	var signatures []byte
+	if opts.Sign != nil {
+		d, err := opts.Sign(data)
+		if err != nil {
+			return fmt.Errorf("updating the summary of %s: %w", r.path, err)
+		}
+		signatures = d.Value().Bytes()
 	}
-	if err := durable.WriteFile(filepath.Join(r.path, "summary"), s.Encode(), 0o644); err != nil {
-		return fmt.Errorf("updating the summary of %s: %w", r.path, err)
-	}
-	return nil
+	return r.publishSummary(data, signatures)
 }
 
 // LoadSummary returns the summary of this repository; the error wraps ErrNotFound when there is none.
