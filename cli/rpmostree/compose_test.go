@@ -162,4 +162,12 @@ func TestMkostreerepo(t *testing.T) {
 	if out, err := s.run("mkostreerepo", "-c", "-r="+empty, "-p=tree.json"); err == nil || !strings.Contains(out, "no .repo files") {
 		t.Errorf("-c without .repo files: %v\n%s", err, out)
 	}
+	// Without Photon's keys, nothing of Photon's is fetched.
+	const key = "/etc/pki/rpm-gpg/VMWARE-RPM-GPG-KEY"
+	if _, err := os.Stat(key); err == nil {
+		return // it would go on to packages.vmware.com
+	}
+	if out, err := s.run("mkostreerepo", "-r="+empty); err == nil || !strings.Contains(out, "reading the key file://"+key+": ") || !strings.Contains(out, "photon.repo") {
+		t.Errorf("without Photon's keys: %v\n%s", err, out)
+	}
 }

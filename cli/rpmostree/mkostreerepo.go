@@ -174,11 +174,13 @@ func (o *mkostreerepo) prepareRepos(env *cli.Env, dir string) (goOn bool, err er
 	return true, nil
 }
 
+// photonRepo is one of the .repo files that a Photon host has. Its packages are
+// signed with the second key since 2024; both keys are files of photon-repos.
 func photonRepo(id string) string {
 	path := map[string]string{"photon": "photon_release_$releasever_$basearch", "photon-updates": "photon_updates_$releasever_$basearch", "photon-extras": "photon_extras_$releasever_$basearch"}[id]
 	return "[" + id + "]\nname=VMware Photon Linux " + strings.TrimPrefix(id, "photon-") + " $releasever ($basearch)\n" +
 		"baseurl=https://packages.vmware.com/photon/$releasever/" + path + "\n" +
-		"gpgkey=file:///etc/pki/rpm-gpg/VMWARE-RPM-GPG-KEY\ngpgcheck=1\nenabled=1\nskip_if_unavailable=True\n"
+		"gpgkey=file:///etc/pki/rpm-gpg/VMWARE-RPM-GPG-KEY file:///etc/pki/rpm-gpg/VMWARE-RPM-GPG-KEY-4096\ngpgcheck=1\nenabled=1\nskip_if_unavailable=True\n"
 }
 
 // defaultTreefile is Photon's own list for release 5.0.
