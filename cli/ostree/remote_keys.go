@@ -5,15 +5,12 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
-	"slices"
-	"strings"
 
 	"photree/cli"
 	"photree/internal/durable"
 	"photree/repo"
 	"photree/repo/object"
-	"photree/repo/pull"
+	"photree/repo/sign"
 
 	"github.com/spf13/cobra"
 )
@@ -54,15 +51,16 @@ func newRemoteImport(env *cli.Env) *cobra.Command {
 
 // importKeys adds public keys to the key ring of a remote; ids restricts them to those with these fingerprints' ends.
 func importKeys(env *cli.Env, r *repo.Repo, name string, data []byte, ids ...string) error {
-	count, ring, err := pull.MergeKeys(filepath.Join(r.Path(), name+".trustedkeys.gpg"), data, func(fingerprint string) bool {
-		return len(ids) == 0 || slices.ContainsFunc(ids, func(id string) bool {
-			return strings.HasSuffix(fingerprint, strings.ToUpper(strings.TrimPrefix(id, "0x")))
-		})
-	})
+	file := sign.RingFile(r, name)
+	old, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	ring, count, err := sign.Merge(old, data, ids...)
 	if err != nil {
 		return fmt.Errorf("importing keys for remote %q: %w", name, err)
 	}
-	if err := durable.WriteFile(filepath.Join(r.Path(), name+".trustedkeys.gpg"), ring, 0o644); err != nil {
+	if err := durable.WriteFile(file, ring, 0o644); err != nil {
 		return err
 	}
 	plural := "s"

@@ -1,10 +1,12 @@
 package pull
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"photree/repo"
@@ -26,6 +28,11 @@ func (p *puller) visitCommit(ctx context.Context, j job) error {
 	if has {
 		if commit, err = p.loadCommit(id); err != nil {
 			return err
+		}
+		if !j.older {
+			if err := p.refreshSignatures(ctx, id); err != nil {
+				return err
+			}
 		}
 	} else if commit, err = p.fetchCommit(ctx, j, partial); err != nil {
 		if j.older && p.o.Depth < 0 && (errors.Is(err, errNotFound) || errors.Is(err, repo.ErrNotFound)) {
@@ -91,7 +98,7 @@ func (p *puller) fetchCommit(ctx context.Context, j job, marked bool) (object.Co
 		return object.Commit{}, err
 	}
 	p.noteMark(id, !marked)
-	if len(detached) > 0 {
+	if detached != nil {
 		if err := p.txn.SetDetachedMetadata(id, detached); err != nil {
 			return object.Commit{}, err
 		}
@@ -104,6 +111,40 @@ func (p *puller) fetchCommit(ctx context.Context, j job, marked bool) (object.Co
 	p.signers[id] = signers
 	p.mu.Unlock()
 	return commit, nil
+}
+
+// refreshSignatures takes the signatures of a commit that is here already from the source, which may have more of them
+// now or fewer, and checks them: the commit may have come from elsewhere, without a check.
+func (p *puller) refreshSignatures(ctx context.Context, id object.ID) error {
+	local, err := p.txn.Repo().DetachedMetadata(id)
+	if err != nil && p.keys.commitRequired() {
+		return err
+	}
+	detached, err := p.src.detached(ctx, id)
+	if err != nil {
+		return fmt.Errorf("pulling commit %s: %w", id, err)
+	}
+	changed := detached != nil && (local == nil || !bytes.Equal(detached.Value().Bytes(), local.Value().Bytes()))
+	if detached == nil {
+		detached = local
+	}
+	if p.keys.commitRequired() {
+		data, err := p.txn.LoadMetadata(object.Name{ID: id, Kind: object.KindCommit})
+		if err != nil {
+			return err
+		}
+		signers, err := p.keys.checkCommit(id, data, detached)
+		if err != nil {
+			return err
+		}
+		p.mu.Lock()
+		p.signers[id] = signers
+		p.mu.Unlock()
+	}
+	if changed {
+		return p.txn.SetDetachedMetadata(id, detached)
+	}
+	return nil
 }
 
 func (p *puller) noteMark(id object.ID, ours bool) {
@@ -119,8 +160,8 @@ func (p *puller) noteMark(id object.ID, ours bool) {
 func (p *puller) checkCommit(id object.ID, commit object.Commit) error {
 	for _, w := range p.checks[id] {
 		if w.ref != "" && !p.o.DisableVerifyBindings {
-			if err := checkBinding(id, commit, w.ref); err != nil {
-				return err
+			if err := CheckBinding(commit, "", w.ref); err != nil {
+				return fmt.Errorf("commit %s: %w", id, err)
 			}
 		}
 		if w.notOlder.IsZero() || w.notOlder == id {
@@ -140,24 +181,32 @@ func (p *puller) checkCommit(id object.ID, commit object.Commit) error {
 
 func stamp(c object.Commit) string { return c.Time().Format("Mon Jan _2 15:04:05 2006") }
 
-// checkBinding refuses a commit that says it belongs to other refs: a server must not be able to give out one branch,
-// signed as it is, as another.
-func checkBinding(id object.ID, commit object.Commit, ref string) error {
+// CheckBinding refuses a commit that says it belongs to other refs: a server must not be able to give out one branch,
+// signed as it is, as another. collection is that of the ref, or empty when it is not to be compared. The words are
+// those of ostree.
+func CheckBinding(commit object.Commit, collection, ref string) error {
 	v, ok := commit.Metadata.Get("ostree.ref-binding")
-	if !ok {
-		if _, bound := commit.Metadata.Get("ostree.collection-binding"); bound {
-			return fmt.Errorf("commit %s: Expected commit metadata to have ref binding information, found none", id)
-		}
+	_, bound := commit.Metadata.Get("ostree.collection-binding")
+	switch {
+	case !ok && bound:
+		return errors.New("Expected commit metadata to have ref binding information, found none") //nolint:staticcheck
+	case !ok:
 		return nil
 	}
 	if v.Type() == "v" {
 		v = v.Variant()
 	}
 	if v.Type() != "as" {
-		return fmt.Errorf("commit %s: ostree.ref-binding is no list of refs", id)
+		return errors.New("ostree.ref-binding is no list of refs")
 	}
 	if refs := v.Strv(); !slices.Contains(refs, ref) {
-		return fmt.Errorf("commit %s: Commit has no requested ref ‘%s’ in ref binding metadata (%q)", id, ref, refs)
+		return fmt.Errorf("Commit has no requested ref ‘%s’ in ref binding metadata (‘%s’)", ref, strings.Join(refs, "’, ‘")) //nolint:staticcheck
+	}
+	if collection == "" || !bound {
+		return nil
+	}
+	if own := commit.Metadata.GetString("ostree.collection-binding"); own != collection {
+		return fmt.Errorf("Commit has collection ID ‘%s’ in collection binding metadata, while the remote it came from has collection ID ‘%s’", own, collection) //nolint:staticcheck
 	}
 	return nil
 }

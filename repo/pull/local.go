@@ -3,8 +3,6 @@ package pull
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"photree/internal/gvariant"
 	"photree/repo"
@@ -19,8 +17,8 @@ type localSource struct {
 
 func (s *localSource) check(context.Context) error { return nil }
 
-// summary lists the refs themselves: a summary file may be older than they are.
-func (s *localSource) summary(context.Context) (*Summary, error) {
+// refs lists the refs: a summary file may be older than they are.
+func (s *localSource) refs(context.Context) (*Summary, error) {
 	refs, err := s.repo.Refs()
 	if err != nil {
 		return nil, fmt.Errorf("listing the refs of %s: %w", s.repo.Path(), err)
@@ -34,20 +32,14 @@ func (s *localSource) summary(context.Context) (*Summary, error) {
 	return sum, nil
 }
 
-func (s *localSource) summarySignatures(context.Context) (gvariant.Dict, []byte, error) {
-	path := filepath.Join(s.repo.Path(), "summary.sig")
-	data, err := os.ReadFile(path)
-	if os.IsNotExist(err) {
-		return nil, nil, nil
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("reading %s: %w", path, err)
-	}
-	v, err := gvariant.Parse("a{sv}", data)
-	if err != nil {
-		return nil, nil, fmt.Errorf("reading %s: %w", path, err)
-	}
-	return v.Dict(), data, nil
+func (s *localSource) summaryFile(context.Context) ([]byte, error) {
+	data, _, err := s.repo.LoadSummaryFiles()
+	return data, err
+}
+
+func (s *localSource) signatureFile(context.Context) ([]byte, error) {
+	_, data, err := s.repo.LoadSummaryFiles()
+	return data, err
 }
 
 func (s *localSource) ref(_ context.Context, name string) (object.ID, error) {

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"time"
 
-	"photree/internal/durable"
 	"photree/repo"
 	"photree/repo/object"
 )
@@ -39,19 +37,9 @@ func (p *puller) publish(wanted []want, remote remoteConfig, summary *Summary) e
 	return nil
 }
 
-// mirrorSummary stores the files of the server as they are, so that a signature stays valid; the signature comes first,
-// because a reader between the two then sees a mismatch and asks again rather than an unsigned summary.
+// mirrorSummary stores the files of the server as they are, so that a signature stays valid.
 func (p *puller) mirrorSummary(summary *Summary) error {
-	dir := p.txn.Repo().Path()
-	if summary.signatures != nil {
-		if err := durable.WriteFile(filepath.Join(dir, "summary.sig"), summary.signatures, 0o644); err != nil {
-			return fmt.Errorf("writing the summary's signature: %w", err)
-		}
-	}
-	if err := durable.WriteFile(filepath.Join(dir, "summary"), summary.Raw, 0o644); err != nil {
-		return fmt.Errorf("writing the summary: %w", err)
-	}
-	return nil
+	return p.txn.Repo().PublishSummary(context.Background(), summary.Raw, summary.Signatures)
 }
 
 // keep decides what becomes of a pull that failed with cause. What arrived is sound, and worth keeping if the same pull

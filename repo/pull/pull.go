@@ -48,6 +48,10 @@ type Options struct {
 	// DisableSignatures skips all signature checks, whatever the remote's configuration asks for. Only Local from a
 	// directory that the caller owns should set it.
 	DisableSignatures bool
+	// GPGVerify and GPGVerifySummary have Local check OpenPGP signatures with the keys of Remote.
+	GPGVerify, GPGVerifySummary bool
+	// CacheDir is where summaries are kept for the next time; without it in tmp/cache of the repository.
+	CacheDir string
 	// Untrusted has Local verify each object of the source rather than link to it.
 	Untrusted bool
 
@@ -139,23 +143,24 @@ func FetchSummary(ctx context.Context, r *repo.Repo, o Options) (*Summary, error
 	if err != nil {
 		return nil, err
 	}
+	keys, err := newVerifier(r, &o, remote)
+	if err != nil {
+		return nil, err
+	}
 	if dir, ok := fileURL(remote.url); ok {
-		src, err := repo.Open(dir)
+		other, err := repo.Open(dir)
 		if err != nil {
 			return nil, fmt.Errorf("reading the summary of remote %q: %w", o.Remote, err)
 		}
-		return (&localSource{repo: src}).summary(ctx)
+		defer other.Close()
+		return loadSummary(ctx, r, &o, &localSource{repo: other}, keys)
 	}
 	src, err := newHTTPSource(&o, remote)
 	if err != nil {
 		return nil, err
 	}
 	defer src.close()
-	keys, err := newVerifier(r, &o, remote)
-	if err != nil {
-		return nil, err
-	}
-	return verifiedSummary(ctx, src, keys)
+	return loadSummary(ctx, r, &o, src, keys)
 }
 
 // run is the line of a pull: what is wanted, what of it is missing, fetch that, then let the refs name it.

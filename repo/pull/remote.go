@@ -13,12 +13,7 @@ import (
 type remoteConfig struct {
 	name, url, contentURL string
 	branches              []string
-	gpgVerify             bool
-	gpgVerifySummary      bool
-	gpgKeyPaths           []string
-	sign                  []signKey // what sign-verify asks for
-	signVerify            bool
-	signVerifySummary     bool
+	remote                repo.Remote
 	proxy                 string
 	tlsPermissive, http2  bool
 	tlsCA                 string
@@ -28,11 +23,12 @@ type remoteConfig struct {
 
 // loadRemote reads the configuration of the remote that o names.
 func loadRemote(r *repo.Repo, o *Options) (remoteConfig, error) {
-	c := remoteConfig{name: o.Remote, gpgVerify: true, http2: true}
+	c := remoteConfig{name: o.Remote, http2: true}
 	remote, err := r.Remote(o.Remote)
 	if err != nil {
 		return c, err
 	}
+	c.remote = remote
 	get := func(key string) string {
 		v, _ := remote.Get(key)
 		return strings.TrimSpace(v)
@@ -40,18 +36,14 @@ func loadRemote(r *repo.Repo, o *Options) (remoteConfig, error) {
 	c.url, c.contentURL, c.proxy = get("url"), get("contenturl"), get("proxy")
 	c.tlsCA, c.tlsCert, c.tlsKey = get("tls-ca-path"), get("tls-client-cert-path"), get("tls-client-key-path")
 	c.branches = list(get("branches"))
-	c.gpgKeyPaths = list(get("gpgkeypath"))
 	for key, to := range map[string]*bool{
-		"gpg-verify": &c.gpgVerify, "gpg-verify-summary": &c.gpgVerifySummary, "tls-permissive": &c.tlsPermissive, "http2": &c.http2,
+		"tls-permissive": &c.tlsPermissive, "http2": &c.http2,
 	} {
 		if v := get(key); v != "" {
 			if *to, err = strconv.ParseBool(v); err != nil {
 				return c, fmt.Errorf("reading remote %q: %s is %q and must be true or false", c.name, key, v)
 			}
 		}
-	}
-	if err := c.loadSign(get); err != nil {
-		return c, err
 	}
 	if reason := get("unconfigured-state"); reason != "" {
 		return c, fmt.Errorf("remote %q cannot be used: %s", c.name, reason)
@@ -68,26 +60,6 @@ func (c *remoteConfig) checkURL(metalink string) error {
 		return fmt.Errorf("remote %q has no url", c.name)
 	case c.url == "" || strings.HasPrefix(c.url, "metalink=") || strings.HasPrefix(c.url, "mirrorlist="):
 		return fmt.Errorf("remote %q names its servers by a metalink or mirror list, which is not supported: set url= to one server", c.name)
-	}
-	return nil
-}
-
-// loadSign reads what sign-verify and sign-verify-summary ask for, and with which keys.
-func (c *remoteConfig) loadSign(get func(string) string) error {
-	for key, to := range map[string]*bool{"sign-verify": &c.signVerify, "sign-verify-summary": &c.signVerifySummary} {
-		switch v := get(key); v {
-		case "", "false", "0":
-		case "true", "1", "ed25519":
-			*to = true
-		default:
-			return fmt.Errorf("remote %q asks with %s for signatures of type %q, and only ed25519 is known", c.name, key, v)
-		}
-	}
-	if key := get("verification-ed25519-key"); key != "" {
-		c.sign = append(c.sign, signKey{inline: key})
-	}
-	if file := get("verification-ed25519-file"); file != "" {
-		c.sign = append(c.sign, signKey{file: file})
 	}
 	return nil
 }

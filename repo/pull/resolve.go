@@ -21,7 +21,7 @@ type want struct {
 
 // resolve finds the commits that were asked for.
 func resolve(ctx context.Context, r *repo.Repo, o *Options, remote remoteConfig, src source, keys *verifier) ([]want, *Summary, error) {
-	summary, err := verifiedSummary(ctx, src, keys)
+	summary, err := loadSummary(ctx, r, o, src, keys)
 	if err != nil && (!errors.Is(err, repo.ErrNotFound) || keys.summaryRequired()) {
 		return nil, nil, err
 	}
@@ -137,21 +137,4 @@ func (o *Options) refRemote() string {
 		return ""
 	}
 	return o.Remote
-}
-
-// verifiedSummary fetches the summary and checks its signature where the remote asks for one (R7).
-func verifiedSummary(ctx context.Context, src source, keys *verifier) (*Summary, error) {
-	summary, err := src.summary(ctx)
-	if err != nil || !keys.summaryRequired() {
-		return summary, err
-	}
-	signatures, raw, err := src.summarySignatures(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if err := keys.checkSummary(summary.Raw, signatures); err != nil {
-		return nil, err
-	}
-	summary.signatures = raw
-	return summary, nil
 }

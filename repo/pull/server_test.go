@@ -77,7 +77,6 @@ func TestServersThatMisbehave(t *testing.T) {
 		{why: "another commit comes", when: is(commitPath), answer: func(_ *testing.T, w http.ResponseWriter, _ string) {
 			w.Write(read("objects/" + other.String()[:2] + "/" + other.String()[2:] + ".commit"))
 		}, message: "something else"},
-		{why: "the signatures are garbage", when: is(".commitmeta"), answer: send("garbage"), message: ".commitmeta"},
 		{why: "a tree is garbage", when: is(".dirtree"), answer: send("garbage"), message: ".dirtree"},
 		{why: "a tree is not there", when: is(".dirtree"), answer: status(404), message: ".dirtree"},
 		{why: "a dirmeta is garbage", when: is(".dirmeta"), answer: send("garbage"), message: ".dirmeta"},

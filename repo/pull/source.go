@@ -17,10 +17,11 @@ import (
 type source interface {
 	// check looks whether the source can be pulled from at all.
 	check(ctx context.Context) error
-	// summary returns the list of refs; a source without one returns an error that wraps repo.ErrNotFound.
-	summary(ctx context.Context) (*Summary, error)
-	// summarySignatures returns the detached metadata of the summary.
-	summarySignatures(ctx context.Context) (gvariant.Dict, []byte, error)
+	// refs returns the refs themselves where they can be listed without a summary; else nil.
+	refs(ctx context.Context) (*Summary, error)
+	// summaryFile and signatureFile return the bytes of the files summary and summary.sig, nil for one that is not there.
+	summaryFile(ctx context.Context) ([]byte, error)
+	signatureFile(ctx context.Context) ([]byte, error)
 	// ref returns the commit of one ref.
 	ref(ctx context.Context, name string) (object.ID, error)
 	// detached returns the detached metadata of a commit, nil when there is none.
@@ -85,19 +86,14 @@ func (s *httpSource) check(ctx context.Context) error {
 	return nil
 }
 
-func (s *httpSource) summary(ctx context.Context) (*Summary, error) {
-	data, err := s.main.small(ctx, "summary", maxSummary)
-	if errors.Is(err, errNotFound) {
-		return nil, fmt.Errorf("%w: %w", err, repo.ErrNotFound)
-	}
-	if err != nil {
-		return nil, err
-	}
-	return parseSummary(data)
+func (s *httpSource) refs(context.Context) (*Summary, error) { return nil, nil }
+
+func (s *httpSource) summaryFile(ctx context.Context) ([]byte, error) {
+	return s.optional(ctx, "summary", maxSummary)
 }
 
-func (s *httpSource) summarySignatures(ctx context.Context) (gvariant.Dict, []byte, error) {
-	return s.dict(ctx, "summary.sig")
+func (s *httpSource) signatureFile(ctx context.Context) ([]byte, error) {
+	return s.optional(ctx, "summary.sig", maxMetadata)
 }
 
 func (s *httpSource) ref(ctx context.Context, name string) (object.ID, error) {
@@ -115,25 +111,22 @@ func (s *httpSource) ref(ctx context.Context, name string) (object.ID, error) {
 	return id, nil
 }
 
+// detached takes what cannot be read for nothing: where signatures are asked for there are then none.
 func (s *httpSource) detached(ctx context.Context, commit object.ID) (gvariant.Dict, error) {
-	d, _, err := s.dict(ctx, loosePath(object.Name{ID: commit, Kind: object.KindCommitMeta}))
-	return d, err
+	data, err := s.optional(ctx, loosePath(object.Name{ID: commit, Kind: object.KindCommitMeta}), maxMetadata)
+	if data != nil && len(data) == 0 {
+		return gvariant.Dict{}, nil
+	}
+	return parseDict(data), err
 }
 
-// dict fetches an optional file of type a{sv}.
-func (s *httpSource) dict(ctx context.Context, path string) (gvariant.Dict, []byte, error) {
-	data, err := s.main.small(ctx, path, maxMetadata)
+// optional fetches a file that need not be there: then it returns nil, and an empty slice for an empty file.
+func (s *httpSource) optional(ctx context.Context, path string, limit int64) ([]byte, error) {
+	data, err := s.main.small(ctx, path, limit)
 	if errors.Is(err, errNotFound) {
-		return nil, nil, nil
+		return nil, nil
 	}
-	if err != nil {
-		return nil, nil, err
-	}
-	v, err := gvariant.Parse("a{sv}", data)
-	if err != nil {
-		return nil, nil, fmt.Errorf("reading %s: %w", s.main.url(path), err)
-	}
-	return v.Dict(), data, nil
+	return data, err
 }
 
 func (s *httpSource) metadata(ctx context.Context, n object.Name) ([]byte, error) {
