@@ -149,6 +149,11 @@ type SignatureTags struct {
 	RSAHeader    []byte
 	DSAHeader    []byte
 	PGP, GPG     []byte // of header and payload
+
+	FileSignatures      []string // of IMA, one a file, hex
+	FileSignatureLength uint32
+	VeritySignatures    []string // of fs-verity, one a file, base64
+	VerityAlgorithm     uint32
 }
 
 // Signature gives the tags of the signature header.
@@ -157,6 +162,8 @@ func (p *Package) Signature() SignatureTags {
 		SHA1Header: p.sig.str(sigSHA1Header), SHA256Header: p.sig.str(sigSHA256Header), SHA3Header: p.sig.str(sigSHA3Header),
 		MD5: p.sig.bytes(sigMD5), RSAHeader: p.sig.bytes(sigRSAHeader), DSAHeader: p.sig.bytes(sigDSAHeader),
 		PGP: p.sig.bytes(sigPGP), GPG: p.sig.bytes(sigGPG),
+		FileSignatures: p.sig.strings(sigFileSigs), FileSignatureLength: uint32(p.sig.uint(sigFileSigLen)),
+		VeritySignatures: p.sig.strings(sigVeritySigs), VerityAlgorithm: uint32(p.sig.uint(sigVerityAlgo)),
 	}
 	if v := p.sig.either(sigLongSize, sigSize); len(v) > 0 {
 		s.Size = uint64(v[0])

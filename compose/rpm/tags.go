@@ -8,6 +8,10 @@ const (
 	sigLongSize     = 270
 	sigLongArchive  = 271
 	sigSHA256Header = 273
+	sigFileSigs     = 274
+	sigFileSigLen   = 275
+	sigVeritySigs   = 276
+	sigVerityAlgo   = 277
 	sigOpenPGP      = 278
 	sigSHA3Header   = 279
 	sigSize         = 1000

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"sort"
+	"strings"
 
 	"photree/compose/rpm"
 )
@@ -21,6 +22,8 @@ const (
 	tagLongSigSize       = 270
 	tagLongArchiveSize   = 271
 	tagSHA256Header      = 273
+	tagVeritySignatures  = 276
+	tagVerityAlgorithm   = 277
 	tagName              = 1000
 	tagInstallTime       = 1008
 	tagGroup             = 1016
@@ -31,6 +34,8 @@ const (
 	tagRequireName       = 1049
 	tagConflictName      = 1054
 	tagTriggerName       = 1066
+	tagPrefixes          = 1098
+	tagInstPrefixes      = 1099
 	tagObsoleteName      = 1090
 	tagBasenames         = 1117
 	tagDirnames          = 1118
@@ -44,6 +49,8 @@ const (
 	tagFileTriggerIndex  = 5070
 	tagTransTriggerName  = 5079
 	tagTransTriggerIndex = 5080
+	tagFileSignatures    = 5090
+	tagFileSigLength     = 5091
 )
 
 // Types of header values.
@@ -53,6 +60,7 @@ const (
 	typeInt64  = 5
 	typeString = 6
 	typeBin    = 7
+	typeList   = 8
 )
 
 var errBlob = errors.New("damaged header")
@@ -69,6 +77,10 @@ func int32Value(tag, n uint32) value {
 
 func stringValue(tag uint32, s string) value {
 	return value{tag, typeString, 1, append([]byte(s), 0)}
+}
+
+func listValue(tag uint32, list []string) value {
+	return value{tag, typeList, uint32(len(list)), []byte(strings.Join(list, "\x00") + "\x00")}
 }
 
 // sizeValue uses the wide tag only where the narrow one is too small.
@@ -96,6 +108,16 @@ func signatureValues(s rpm.SignatureTags) []value {
 	for tag, b := range map[uint32][]byte{tagSigMD5: s.MD5, tagRSAHeader: s.RSAHeader, tagDSAHeader: s.DSAHeader, tagSigPGP: s.PGP, tagSigGPG: s.GPG} {
 		if len(b) > 0 {
 			out = append(out, value{tag, typeBin, uint32(len(b)), b})
+		}
+	}
+	for tag, list := range map[uint32][]string{tagFileSignatures: s.FileSignatures, tagVeritySignatures: s.VeritySignatures} {
+		if len(list) > 0 {
+			out = append(out, listValue(tag, list))
+		}
+	}
+	for tag, n := range map[uint32]uint32{tagFileSigLength: s.FileSignatureLength, tagVerityAlgorithm: s.VerityAlgorithm} {
+		if n > 0 {
+			out = append(out, int32Value(tag, n))
 		}
 	}
 	return out

@@ -106,22 +106,28 @@ func withoutTimes(b []byte) []byte {
 	return b
 }
 
-// What the real rpm writes for a package with one of everything is what Write
-// writes: schema, every row of every index, every byte of the header.
+// What the real rpm writes is what Write writes: schema, every row of every
+// index, every byte of the header. A package with one of everything, and others'
+// packages with every kind of signature that this rpm knows.
 func TestWriteAsRPM(t *testing.T) {
-	file := everything(t)
-	dir := t.TempDir()
-	run(t, "rpm", "--dbpath", dir+"/real", "--justdb", "--noscripts", "--notriggers", "--nodeps", "-i", file)
-	if err := os.Mkdir(dir+"/ours", 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := Write(context.Background(), dir+"/ours/"+Name, openAll(t, file), WriteOptions{Time: 1}); err != nil {
-		t.Fatal(err)
-	}
-	want, got := dump(t, dir+"/real/"+Name), dump(t, dir+"/ours/"+Name)
-	for i := range max(len(want), len(got)) {
-		if i >= len(want) || i >= len(got) || want[i] != got[i] {
-			t.Fatalf("row %d differs:\nrpm  %s\nours %s", i, at(want, i), at(got, i))
+	for _, file := range []string{
+		everything(t), "testdata/hello-2.0-1.x86_64-badima.rpm", "testdata/imatest-1.0-1.fc34.noarch.rpm",
+		"../rpm/testdata/signed/hello-2.0-1.x86_64-v3-signed.rpm", "../rpm/testdata/signed/v4-ed25519.rpm",
+	} {
+		dir := t.TempDir()
+		run(t, "rpm", "--dbpath", dir+"/real", "--justdb", "--noscripts", "--notriggers", "--nodeps", "--nosignature", "--ignorearch", "-i", file)
+		if err := os.Mkdir(dir+"/ours", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := Write(context.Background(), dir+"/ours/"+Name, openAll(t, file), WriteOptions{Time: 1}); err != nil {
+			t.Fatal(err)
+		}
+		want, got := dump(t, dir+"/real/"+Name), dump(t, dir+"/ours/"+Name)
+		for i := range max(len(want), len(got)) {
+			if i >= len(want) || i >= len(got) || want[i] != got[i] {
+				t.Errorf("%s: row %d differs:\nrpm  %s\nours %s", file, i, at(want, i), at(got, i))
+				break
+			}
 		}
 	}
 }

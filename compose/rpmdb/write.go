@@ -144,6 +144,10 @@ func (e Entry) stored(o WriteOptions) ([]byte, error) {
 		}
 		added = append(added, value{tagFileStates, typeChar, uint32(n), states})
 	}
+	// Where a relocatable package is: where it wants to be.
+	if prefixes := e.Package.Strings(tagPrefixes); len(prefixes) > 0 {
+		added = append(added, listValue(tagInstPrefixes, prefixes))
+	}
 	return appendValues(e.Package.HeaderBlob(), added)
 }
 
