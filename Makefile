@@ -39,7 +39,8 @@ deps:
 		echo "installing Debian packages for the tests:$$missing"; \
 		$$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive \
 			apt-get install -y -q --no-install-recommends $$missing; \
-	fi
+	fi; \
+	ls /var/lib/apt/lists/*Packages* >/dev/null 2>&1 || { sudo=; [ "$$(id -u)" = 0 ] || sudo=sudo; $$sudo apt-get update -q; }
 
 # ROOT runs a command as root: the tests make loop devices, mounts and namespaces.
 ROOT = $(if $(filter 0,$(shell id -u)),,sudo -E env "PATH=$$PATH" "GOCACHE=$$($(GO) env GOCACHE)" "GOMODCACHE=$$($(GO) env GOMODCACHE)")

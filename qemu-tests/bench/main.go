@@ -74,6 +74,9 @@ func run(ctx context.Context, page, work string, runs int) error {
 	if err := b.images(ctx); err != nil {
 		return err
 	}
+	if err := b.boots(ctx); err != nil {
+		return err
+	}
 	fmt.Print(b.report.String())
 	if page == "" {
 		return nil
