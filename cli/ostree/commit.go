@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -25,9 +26,10 @@ type commitOptions struct {
 	trees, metaStrings, metas, keep, detached, binds         []string
 	editor, orphan, noBindings, canonical, bootable          bool
 	roExecutables, noXattrs, speedup, devino                 bool
-	skipUnchanged, consume, table, json                      bool
+	skipUnchanged, consume, table, json, noFsync             bool
 	statOverride, skipList, fsync                            string
 	uid, gid                                                 int
+	sign                                                     signFlags
 }
 
 func newCommit(env *cli.Env) *cobra.Command {
@@ -63,7 +65,10 @@ func newCommit(env *cli.Env) *cobra.Command {
 	f.StringVar(&o.skipList, "skip-list", "", "`FILE` containing list of files to skip")
 	f.BoolVar(&o.consume, "consume", false, "Consume (delete) content after commit (for local directories)")
 	f.BoolVar(&o.table, "table-output", false, "Output more information in a KEY: VALUE format")
-	f.StringVar(&o.fsync, "fsync", "", "Ignored: `POLICY`; one flush is always done")
+	f.StringVar(&o.fsync, "fsync", "", "Specify how to invoke fsync(): `POLICY` is true, for one flush at the end, or false")
+	f.BoolVar(&o.noFsync, "disable-fsync", false, "Do not invoke fsync()")
+	_ = f.MarkHidden("disable-fsync")
+	o.sign.add(f, "commit")
 	f.StringVar(&o.timestamp, "timestamp", "", "Override the `TIMESTAMP` of the commit")
 	cli.AddJSON(c, &o.json)
 	c.RunE = withRepo(env, at, func(r *repo.Repo, args []string) error { return runCommit(env, r, o, args) })
@@ -73,6 +78,10 @@ func newCommit(env *cli.Env) *cobra.Command {
 func runCommit(env *cli.Env, r *repo.Repo, o commitOptions, args []string) error {
 	if o.branch == "" && !o.orphan {
 		return cli.Fail("A branch must be specified with --branch, or use --orphan")
+	}
+	signers, err := o.sign.signers()
+	if err != nil {
+		return err
 	}
 	trees, err := o.sources(args)
 	if err != nil {
@@ -87,12 +96,25 @@ func runCommit(env *cli.Env, r *repo.Repo, o commitOptions, args []string) error
 		return err
 	}
 	defer txn.Abort()
-	root, meta, err := writeTrees(env.Ctx, txn, trees, opts.Write)
+	if flush, err := flushPolicy(o.fsync, o.noFsync); err != nil {
+		return err
+	} else if flush != nil {
+		txn.SetFlush(*flush)
+	}
+	root, meta, hits, err := writeTrees(env.Ctx, txn, trees, opts.Write)
 	if err != nil {
 		return err
 	}
 	id, err := tree.WriteCommit(txn, root, meta, opts)
 	if err != nil {
+		return err
+	}
+	if has, err := r.HasObject(object.Name{ID: id, Kind: object.KindCommit}); err != nil {
+		return err
+	} else if has && o.skipUnchanged {
+		signers = nil // nothing was committed
+	}
+	if err := signStaged(env.Ctx, txn, id, opts.Detached, signers); err != nil {
 		return err
 	}
 	if err := txn.Commit(); err != nil {
@@ -105,14 +127,29 @@ func runCommit(env *cli.Env, r *repo.Repo, o commitOptions, args []string) error
 	switch {
 	case o.json:
 		return cli.PrintJSON(env.Stdout, map[string]any{"commit": id, "metadataTotal": t.MetadataTotal, "metadataWritten": t.MetadataWritten,
-			"contentTotal": t.ContentTotal, "contentWritten": t.ContentWritten, "contentBytes": t.ContentBytes})
+			"contentTotal": t.ContentTotal, "contentWritten": t.ContentWritten, "contentBytes": t.ContentBytes, "cacheHits": hits})
 	case o.table:
-		fmt.Fprintf(env.Stdout, "Commit: %s\nMetadata Total: %d\nMetadata Written: %d\nContent Total: %d\nContent Written: %d\nContent Bytes Written: %d\n",
-			id, t.MetadataTotal, t.MetadataWritten, t.ContentTotal, t.ContentWritten, t.ContentBytes)
+		fmt.Fprintf(env.Stdout, "Commit: %s\nMetadata Total: %d\nMetadata Written: %d\nContent Total: %d\nContent Written: %d\nContent Cache Hits: %d\nContent Bytes Written: %d\n",
+			id, t.MetadataTotal, t.MetadataWritten, t.ContentTotal, t.ContentWritten, hits, t.ContentBytes)
 	default:
 		fmt.Fprintln(env.Stdout, id)
 	}
 	return nil
+}
+
+// flushPolicy reads --fsync and --disable-fsync; nil leaves it to the configuration.
+func flushPolicy(policy string, never bool) (*bool, error) {
+	if never {
+		policy = "false"
+	}
+	if policy == "" {
+		return nil, nil
+	}
+	on, err := strconv.ParseBool(policy)
+	if err != nil {
+		return nil, cli.Fail("Invalid boolean argument '%s'", policy)
+	}
+	return &on, nil
 }
 
 // consumeTrees removes the directories that are committed now.
@@ -145,7 +182,7 @@ func (o *commitOptions) library(env *cli.Env, r *repo.Repo, trees []treeSource) 
 	opts := tree.CommitOptions{
 		Ref: o.branch, Subject: o.subject, Body: o.body, BindRefs: o.binds, NoBindings: o.noBindings, SkipUnchanged: o.skipUnchanged,
 		Write: tree.WriteOptions{
-			CanonicalPermissions: o.canonical, NoXattrs: o.noXattrs, LinkCheckoutSpeedup: o.speedup || o.devino,
+			CanonicalPermissions: o.canonical, NoXattrs: o.noXattrs, LinkCheckoutSpeedup: o.speedup, DevInoCanonical: o.devino, Adopt: o.consume,
 		},
 	}
 	if o.uid >= 0 {
@@ -175,9 +212,9 @@ func (o *commitOptions) library(env *cli.Env, r *repo.Repo, trees []treeSource) 
 		opts.Metadata.Set("ostree.linux", gvariant.String(kernel))
 	}
 	for _, kv := range o.detached {
-		key, value, ok := strings.Cut(kv, "=")
-		if !ok {
-			return opts, cli.Fail("Missing '=' in KEY=VALUE metadata '%s'", kv)
+		key, value, err := keyValue(kv)
+		if err != nil {
+			return opts, err
 		}
 		opts.Detached.Set(key, gvariant.String(value))
 	}
@@ -225,9 +262,9 @@ func (o *commitOptions) metadata(r *repo.Repo, parent *object.ID) (gvariant.Dict
 		}
 	}
 	for _, kv := range o.metas {
-		key, text, ok := strings.Cut(kv, "=")
-		if !ok {
-			return nil, cli.Fail("Missing '=' in KEY=VALUE metadata '%s'", kv)
+		key, text, err := keyValue(kv)
+		if err != nil {
+			return nil, err
 		}
 		v, err := parseText(text)
 		if err != nil {
@@ -236,13 +273,25 @@ func (o *commitOptions) metadata(r *repo.Repo, parent *object.ID) (gvariant.Dict
 		d.Set(key, v)
 	}
 	for _, kv := range o.metaStrings {
-		key, value, ok := strings.Cut(kv, "=")
-		if !ok {
-			return nil, cli.Fail("Missing '=' in KEY=VALUE metadata '%s'", kv)
+		key, value, err := keyValue(kv)
+		if err != nil {
+			return nil, err
 		}
 		d.Set(key, gvariant.String(value))
 	}
 	return d, nil
+}
+
+// keyValue splits KEY=VALUE, as the options for metadata have it.
+func keyValue(kv string) (key, value string, err error) {
+	key, value, ok := strings.Cut(kv, "=")
+	switch {
+	case !ok:
+		return "", "", cli.Fail("Missing '=' in KEY=VALUE metadata '%s'", kv)
+	case key == "":
+		return "", "", cli.Fail("Empty metadata key")
+	}
+	return key, value, nil
 }
 
 // kernelVersion finds the one kernel of a tree.
@@ -265,7 +314,7 @@ func kernelVersion(trees []treeSource) (string, error) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return "", fmt.Errorf("--bootable: %s has no kernel: no usr/lib/modules/*/vmlinuz", dir)
+		return "", fmt.Errorf("--bootable: %w", &os.PathError{Op: "find a kernel", Path: dir + "/usr/lib/modules/*/vmlinuz", Err: syscall.ENOENT})
 	}
 	return "", fmt.Errorf("--bootable: %s has more than one kernel: %s", dir, strings.Join(found, ", "))
 }

@@ -27,7 +27,6 @@ type pullOptions struct {
 	noRetry                bool
 	requireDeltas, untrust bool
 	frequency              int
-	cacheDir               string
 	json                   bool
 }
 
@@ -44,7 +43,7 @@ func newPull(env *cli.Env) *cobra.Command {
 	f.StringVar(&o.URL, "url", "", "Pull objects from this `URL` instead of the one from the remote config")
 	f.StringArrayVar(&o.headers, "http-header", nil, "Add `NAME=VALUE` as HTTP header to all requests")
 	f.IntVar(&o.frequency, "update-frequency", 0, "Ignored: progress is shown ten times a second on a terminal, in `MILLISECONDS`")
-	f.StringVar(&o.cacheDir, "cache-dir", "", "Ignored: the summary is not cached in `DIR`")
+	f.StringVar(&o.CacheDir, "cache-dir", "", "Keep the summary in `DIR`")
 	f.IntVar(&o.retries, "network-retries", 5, "Retry each download `N` times when the network or the server fails")
 	f.BoolVar(&o.noRetry, "disable-retry-on-network-errors", false, "Fail at the first error of the network")
 	f.Int64Var(&o.LowSpeedBytes, "low-speed-limit-bytes", 1000, "Give up a download that is slower than `N` bytes per second")
@@ -65,7 +64,8 @@ func addPullOptions(c *cobra.Command, o *pullOptions) {
 	f.IntVar(&o.Depth, "depth", 0, "Traverse `DEPTH` parents (-1=infinite)")
 	f.BoolVar(&o.untrust, "untrusted", false, "Verify checksums of local sources (always enabled for HTTP pulls)")
 	f.BoolVar(&o.DisableVerifyBindings, "disable-verify-bindings", false, "Do not verify commit bindings")
-	f.Bool("disable-fsync", false, "Ignored: one flush at the end is always done (set core.fsync=false to leave it out)")
+	f.BoolVar(&o.UserOnlyFiles, "bareuseronly-files", false, "Reject regular files with mode outside of 0775 (world writable, suid, etc.)")
+	f.BoolVar(&o.NoFlush, "disable-fsync", false, "Do not flush what was pulled to the disk")
 	f.Bool("per-object-fsync", false, "Ignored: objects are flushed together")
 	f.Bool("disable-static-deltas", false, "Do not use static deltas (they never are)")
 	f.BoolVar(&o.requireDeltas, "require-static-deltas", false, "Require static deltas")
@@ -135,6 +135,8 @@ func newPullLocal(env *cli.Env) *cobra.Command {
 	at := addRepo(c)
 	addPullOptions(c, &o)
 	c.Flags().StringVar(&o.Remote, "remote", "", "Add `REMOTE` to refspec")
+	c.Flags().BoolVar(&o.GPGVerify, "gpg-verify", false, "GPG verify commits (must specify --remote)")
+	c.Flags().BoolVar(&o.GPGVerifySummary, "gpg-verify-summary", false, "GPG verify summary (must specify --remote)")
 	c.RunE = withRepo(env, at, func(r *repo.Repo, args []string) error {
 		o.retries = 5
 		if err := o.finish(); err != nil {

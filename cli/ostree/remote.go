@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"photree/cli"
 	"photree/internal/durable"
 	"photree/internal/keyfile"
 	"photree/repo"
+	"photree/repo/sign"
 
 	"github.com/spf13/cobra"
 )
@@ -20,7 +22,7 @@ func init() { register(newRemote) }
 func newRemote(env *cli.Env) *cobra.Command {
 	c := &cobra.Command{Use: "remote", Short: "Remote commands that may involve internet access"}
 	c.AddCommand(newRemoteAdd(env), newRemoteDelete(env), newRemoteList(env), newRemoteShowURL(env),
-		newRemoteRefs(env), newRemoteSummary(env), newRemoteImport(env))
+		newRemoteRefs(env), newRemoteSummary(env), newRemoteImport(env), newRemoteListKeys(env))
 	return c
 }
 
@@ -90,18 +92,27 @@ func (o *remoteAddOptions) remote(args []string) (repo.Remote, error) {
 	if o.noSign {
 		add("sign-verify", "false")
 	}
+	var types []string
 	for _, s := range o.signVerify {
-		kind, where, _ := strings.Cut(s, "=")
-		how, value, ok := strings.Cut(where, ":")
-		key := map[string]string{"inline": "key", "file": "file"}[how]
-		if !ok || key == "" {
-			return rem, cli.Fail("Invalid --sign-verify '%s': use KEYTYPE=inline:PUBKEY or KEYTYPE=file:/path/to/key", s)
+		kind, where, ok := strings.Cut(s, "=")
+		if !ok {
+			return rem, cli.Fail("Failed to parse KEYTYPE=inline:PUBKEY or KEYTYPE=file:/path/to/key in %s", s)
 		}
-		if kind != "ed25519" {
-			return rem, cli.Fail("Invalid --sign-verify '%s': the only type of key is ed25519", s)
+		if err := sign.CheckType(kind); err != nil {
+			return rem, err
+		}
+		how, value, _ := strings.Cut(where, ":")
+		key := map[string]string{"inline": "key", "file": "file"}[how]
+		if key == "" || value == "" {
+			return rem, cli.Fail("Invalid key reference %s: use inline:PUBKEY or file:/path/to/key", where)
 		}
 		add("verification-"+kind+"-"+key, value)
-		add("sign-verify", kind)
+		if !slices.Contains(types, kind) {
+			types = append(types, kind)
+		}
+	}
+	if len(types) > 0 {
+		add("sign-verify", strings.Join(types, ";"))
 	}
 	if o.collection != "" {
 		add("collection-id", o.collection)

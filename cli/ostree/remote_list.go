@@ -5,8 +5,10 @@ import (
 	"fmt"
 
 	"photree/cli"
+	"photree/internal/gvariant"
 	"photree/repo"
 	"photree/repo/pull"
+	"photree/repo/sign"
 
 	"github.com/spf13/cobra"
 )
@@ -86,10 +88,10 @@ func newRemoteRefs(env *cli.Env) *cobra.Command {
 	c := &cobra.Command{Use: "refs NAME", Short: "List remote refs", Args: need(1, 1, "NAME must be specified")}
 	at := addRepo(c)
 	c.Flags().BoolVarP(&revision, "revision", "r", false, "Show the commit of each ref")
-	c.Flags().String("cache-dir", "", "Ignored: the summary is not cached in `DIR`")
+	cache := c.Flags().String("cache-dir", "", "Keep the summary in `DIR`")
 	cli.AddJSON(c, &asJSON)
 	c.RunE = withRepo(env, at, func(r *repo.Repo, args []string) error {
-		s, err := remoteSummary(env, r, args[0])
+		s, err := remoteSummary(env, r, args[0], *cache)
 		if err != nil {
 			return err
 		}
@@ -113,11 +115,11 @@ func newRemoteRefs(env *cli.Env) *cobra.Command {
 }
 
 // remoteSummary fetches the summary of a remote, without which its refs cannot be listed.
-func remoteSummary(env *cli.Env, r *repo.Repo, name string) (*pull.Summary, error) {
+func remoteSummary(env *cli.Env, r *repo.Repo, name, cache string) (*pull.Summary, error) {
 	if _, err := findRemote(r, name); err != nil {
 		return nil, err
 	}
-	s, err := pull.FetchSummary(env.Ctx, r, pull.Options{Remote: name})
+	s, err := pull.FetchSummary(env.Ctx, r, pull.Options{Remote: name, CacheDir: cache})
 	if errors.Is(err, repo.ErrNotFound) {
 		return nil, cli.Fail("Remote refs not available; server has no summary file (run `ostree summary -u` there): %w", err)
 	}
@@ -132,14 +134,34 @@ func newRemoteSummary(env *cli.Env) *cobra.Command {
 	f.BoolVar(&o.raw, "raw", false, "Show raw variant data")
 	f.BoolVar(&o.listKeys, "list-metadata-keys", false, "List the available metadata keys")
 	f.StringVar(&o.key, "print-metadata-key", "", "Print the value of metadata `KEY`")
-	f.String("cache-dir", "", "Ignored: the summary is not cached in `DIR`")
+	cache := f.String("cache-dir", "", "Keep the summary in `DIR`")
 	cli.AddJSON(c, &o.json)
 	c.RunE = withRepo(env, at, func(r *repo.Repo, args []string) error {
-		s, err := remoteSummary(env, r, args[0])
+		s, err := remoteSummary(env, r, args[0], *cache)
 		if err != nil {
+			return err
+		}
+		if o.report, err = summarySignatures(r, args[0], s); err != nil {
 			return err
 		}
 		return printSummary(env.Stdout, s.Summary, o)
 	})
 	return c
+}
+
+// summarySignatures checks the OpenPGP signatures of a remote's summary where its configuration asks for that.
+func summarySignatures(r *repo.Repo, name string, s *pull.Summary) (sign.Report, error) {
+	rem, err := r.Remote(name)
+	if err != nil {
+		return nil, err
+	}
+	demand, err := sign.LoadDemand(r, rem)
+	if err != nil || demand.Summary.Ring == nil {
+		return nil, err
+	}
+	v, err := gvariant.Parse("a{sv}", s.Signatures)
+	if err != nil {
+		return nil, err
+	}
+	return demand.Summary.Ring.Verify(s.Raw, sign.Signatures(v.Dict(), sign.OpenPGP)), nil
 }

@@ -22,7 +22,7 @@ func New(env *cli.Env) *cobra.Command {
 		Use:   "ostree",
 		Short: "Keep versions of whole file system trees, and boot them",
 	}
-	cli.AddVersion(root, "libostree", "photree", "release")
+	cli.AddVersion(root, "libostree", "photree", "release", "gpgme", "sign-ed25519", "sign-spki")
 	for _, construct := range constructors {
 		root.AddCommand(construct(env))
 	}

@@ -17,7 +17,7 @@ func init() { register(newShow) }
 
 type showOptions struct {
 	related, sizes, raw, noSwap, listKeys, listDetached, hex, json bool
-	variantType, key, detachedKey                                  string
+	variantType, key, detachedKey, home, remote                    string
 }
 
 func newShow(env *cli.Env) *cobra.Command {
@@ -35,6 +35,8 @@ func newShow(env *cli.Env) *cobra.Command {
 	f.BoolVar(&o.sizes, "print-sizes", false, "Show the commit size metadata")
 	f.BoolVar(&o.raw, "raw", false, "Show raw variant data")
 	f.BoolVarP(&o.noSwap, "no-byteswap", "B", false, "Do not automatically convert variant data from big endian")
+	f.StringVar(&o.home, "gpg-homedir", "", "Use `HOMEDIR` when looking for keyrings")
+	f.StringVar(&o.remote, "gpg-verify-remote", "", "Use `REMOTE` name for GPG configuration")
 	cli.AddJSON(c, &o.json)
 	c.RunE = withRepo(env, at, func(r *repo.Repo, args []string) error { return show(env, r, o, args[0]) })
 	return c
@@ -84,7 +86,10 @@ func show(env *cli.Env, r *repo.Repo, o showOptions, rev string) error {
 		return cli.PrintJSON(env.Stdout, toJSON(id, commit))
 	}
 	printCommit(env.Stdout, id, commit, o.raw)
-	return nil
+	if o.raw {
+		return nil
+	}
+	return showSignatures(env.Stdout, r, id, o.home, o.remote)
 }
 
 // findObject finds what kind of object has this id.

@@ -12,6 +12,7 @@ import (
 	"photree/internal/gvariant"
 	"photree/repo"
 	"photree/repo/object"
+	"photree/repo/sign"
 
 	"github.com/spf13/cobra"
 )
@@ -22,6 +23,8 @@ type summaryOptions struct {
 	update, view, raw, listKeys, json bool
 	key                               string
 	add                               []string
+	sign                              signFlags
+	report                            sign.Report
 }
 
 func newSummary(env *cli.Env) *cobra.Command {
@@ -36,6 +39,7 @@ func newSummary(env *cli.Env) *cobra.Command {
 	f.BoolVar(&o.listKeys, "list-metadata-keys", false, "List the available metadata keys")
 	f.StringVar(&o.key, "print-metadata-key", "", "Print the value of metadata `KEY`")
 	f.StringArrayVarP(&o.add, "add-metadata", "m", nil, "Additional metadata field to add to the summary: `KEY=VALUE`")
+	o.sign.add(f, "summary")
 	cli.AddJSON(c, &o.json)
 	c.RunE = withRepo(env, at, func(r *repo.Repo, _ []string) error {
 		switch {
@@ -62,7 +66,19 @@ func updateSummary(env *cli.Env, r *repo.Repo, o summaryOptions) error {
 		}
 		d.Set(key, v)
 	}
-	return r.UpdateSummary(env.Ctx, repo.SummaryOptions{Metadata: d})
+	opts := repo.SummaryOptions{Metadata: d}
+	signers, err := o.sign.signers()
+	if err != nil {
+		return err
+	}
+	if len(signers) > 0 {
+		opts.Sign = func(summary []byte) (gvariant.Dict, error) {
+			var d gvariant.Dict
+			err := sign.Sign(env.Ctx, &d, summary, signers...)
+			return d, err
+		}
+	}
+	return r.UpdateSummary(env.Ctx, opts)
 }
 
 func viewSummary(w io.Writer, r *repo.Repo, o summaryOptions) error {
@@ -106,6 +122,10 @@ func printSummary(w io.Writer, s repo.Summary, o summaryOptions) error {
 	}
 	for _, e := range s.Metadata {
 		fmt.Fprintln(w, summaryKey(e.Key, unwrap(e.Value)))
+	}
+	if o.report != nil {
+		fmt.Fprintln(w)
+		printReport(w, "GPG: Verification enabled, found", o.report)
 	}
 	return nil
 }

@@ -52,6 +52,28 @@ func DeleteOpenPGP(ctx context.Context, r *repo.Repo, id object.ID, ring *Ring, 
 	return deleted, err
 }
 
+// DeleteRaw removes the signatures of a commit that one of the keys confirms, and returns how many those were.
+func DeleteRaw(ctx context.Context, r *repo.Repo, id object.ID, keys *KeySet) (int, error) {
+	data, err := r.LoadMetadata(object.Name{ID: id, Kind: object.KindCommit})
+	if err != nil {
+		return 0, err
+	}
+	deleted := 0
+	err = change(ctx, r, id, func(d *gvariant.Dict) (bool, error) {
+		var kept [][]byte
+		for _, sig := range Signatures(*d, MetadataKey(keys.Type)) {
+			if _, err := keys.Verify(data, [][]byte{sig}); err == nil {
+				deleted++
+			} else {
+				kept = append(kept, sig)
+			}
+		}
+		Set(d, MetadataKey(keys.Type), kept)
+		return deleted > 0, nil
+	})
+	return deleted, err
+}
+
 func byAny(report Report, keys []string) bool {
 	for i := range report {
 		for _, id := range keys {

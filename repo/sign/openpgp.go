@@ -147,10 +147,10 @@ func (r *Ring) check(data []byte, sig *packet.Signature, now time.Time) Signatur
 		return s
 	}
 	s.KeyID = fmt.Sprintf("%016X", *sig.IssuerKeyId)
-	keys := openpgp.EntityList(r.keys).KeysById(*sig.IssuerKeyId)
+	keys, err := r.find(*sig.IssuerKeyId)
 	if len(keys) == 0 {
 		s.KeyMissing = true
-		if err := r.unusable[*sig.IssuerKeyId]; err != nil {
+		if err != nil {
 			s.Err = fmt.Errorf("the public key cannot be used: %w", err)
 		}
 		return s

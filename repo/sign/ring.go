@@ -20,11 +20,7 @@ import (
 const maxRing = 64 << 20
 
 // Ring is a set of OpenPGP public keys.
-type Ring struct {
-	keys []*openpgp.Entity
-	// unusable are the keys that are there and cannot be used, by key ID, and why.
-	unusable map[uint64]error
-}
+type Ring struct{ keys []*ringKey }
 
 // ParseRing reads public keys: binary, or one or more armoured blocks behind each other.
 func ParseRing(data []byte) (*Ring, error) {
@@ -33,26 +29,32 @@ func ParseRing(data []byte) (*Ring, error) {
 }
 
 // Len returns how many keys the ring has.
-func (r *Ring) Len() int { return len(r.keys) + len(r.unusable) }
+func (r *Ring) Len() int { return len(r.keys) }
 
-// add reads more keys. A key that go-crypto cannot read must not make the others useless, so each is parsed by itself.
+// add reads more keys. One that cannot be read must not make the others useless, so each is parsed by itself.
 func (r *Ring) add(data []byte) error {
 	blocks, err := splitKeys(data)
 	if err != nil {
 		return err
 	}
 	for _, b := range blocks {
-		e, err := b.entity()
-		if err == nil {
-			r.keys = append(r.keys, e)
-			continue
-		}
-		if r.unusable == nil {
-			r.unusable = map[uint64]error{}
-		}
-		r.unusable[b.primary.KeyId] = err
+		k := &ringKey{keyBlock: b}
+		k.entity, k.err = b.entity()
+		r.keys = append(r.keys, k)
 	}
 	return nil
+}
+
+// find returns the keys with an ID. When there are only ones that cannot be used the error says why.
+func (r *Ring) find(id uint64) (found []openpgp.Key, err error) {
+	for _, k := range r.keys {
+		if k.err == nil {
+			found = append(found, openpgp.EntityList{k.entity}.KeysById(id)...)
+		} else if k.primary.KeyId == id {
+			err = k.err
+		}
+	}
+	return found, err
 }
 
 // LoadRing reads the keys of files and of directories. Of a directory it reads *.gpg, *.asc and *.pgp; secret rings are
