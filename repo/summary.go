@@ -100,6 +100,10 @@ func (r *Repo) UpdateSummary(ctx context.Context, opts SummaryOptions) error {
 		return err
 	}
 	defer unlock()
+	// The summary says that the deltas have indexes.
+	if err := r.ReindexDeltas(object.ID{}); err != nil {
+		return err
+	}
 	s, err := r.makeSummary(opts)
 	if err != nil {
 		return fmt.Errorf("updating the summary of %s: %w", r.path, err)
@@ -161,14 +165,14 @@ func (r *Repo) summaryMetadata(d *gvariant.Dict, opts SummaryOptions) error {
 		return err
 	}
 	tombstones, err1 := cfg.Bool("core", "tombstone-commits", false)
-	indexed, err2 := cfg.Bool("core", "indexed-deltas", false)
+	noDeltas, err2 := cfg.Bool("core", "no-deltas-in-summary", false)
 	if err := errors.Join(err1, err2); err != nil {
 		return fmt.Errorf("config: %w", err)
 	}
 	d.Set("ostree.summary.mode", gvariant.String(string(r.mode)))
 	d.Set("ostree.summary.last-modified", gvariant.Uint64(gvariant.BE64(now)))
 	d.Set("ostree.summary.tombstone-commits", gvariant.Bool(tombstones))
-	d.Set("ostree.summary.indexed-deltas", gvariant.Bool(indexed))
+	d.Set("ostree.summary.indexed-deltas", gvariant.Bool(true))
 	if id, ok := cfg.Get("core", "collection-id"); ok && id != "" {
 		d.Set("ostree.summary.collection-id", gvariant.String(id))
 	}
@@ -176,7 +180,7 @@ func (r *Repo) summaryMetadata(d *gvariant.Dict, opts SummaryOptions) error {
 	if err != nil {
 		return err
 	}
-	if len(deltas) > 0 {
+	if len(deltas) > 0 && !noDeltas {
 		d.Set("ostree.static-deltas", deltas.Value())
 	}
 	extra := append(gvariant.Dict(nil), opts.Metadata...)
@@ -226,6 +230,9 @@ func (r *Repo) Deltas() ([]Delta, error) {
 		from, to, both := strings.Cut(strings.Replace(name, "/", "", 1), "-")
 		if !both {
 			from, to = "", from
+		}
+		if _, err := os.Lstat(filepath.Join(dir, "superblock")); err != nil {
+			continue // being made, or removed
 		}
 		d := Delta{Dir: rel}
 		if d.To, err = deltaID(to); err != nil {
