@@ -144,3 +144,32 @@ func unwrapVariant(v gvariant.Value) gvariant.Value {
 	}
 	return v
 }
+
+// summaries removes the cached summaries of remotes that there are no more.
+func (p *prune) summaries() error {
+	dir := filepath.Join(p.r.path, "tmp/cache/summaries")
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) || p.opts.DryRun {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	remotes, err := p.r.Remotes()
+	if err != nil {
+		return err
+	}
+	known := map[string]bool{}
+	for _, rem := range remotes {
+		known[rem.Name], known[rem.Name+".sig"] = true, true
+	}
+	for _, e := range entries {
+		if known[e.Name()] {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}

@@ -32,7 +32,8 @@ func newAdminStatus(a *admin) *cobra.Command {
 	c := &cobra.Command{Use: "status", Short: "List deployments", Args: need(0, 0, "")}
 	c.Flags().BoolVarP(&asJSON, "json", "J", false, "Print the list as JSON")
 	c.Flags().BoolVarP(&isDefault, "is-default", "D", false, "Print \"default\" if the booted deployment is the default, else \"not-default\"")
-	c.Flags().BoolP("skip-signatures", "S", false, "Ignored: signatures are not listed")
+	skip := c.Flags().BoolP("skip-signatures", "S", false, "Skip signatures in output")
+	verify := c.Flags().BoolP("verify", "V", false, "Print the commit verification status, and fail if it is not good")
 	c.RunE = a.reading(func(s *deploy.Sysroot, _ []string) error {
 		st, err := s.Load()
 		if err != nil {
@@ -50,6 +51,12 @@ func newAdminStatus(a *admin) *cobra.Command {
 		}
 		for _, d := range st.Deployments {
 			a.printDeployment(st, d)
+			if *skip {
+				continue
+			}
+			if err := printDeploymentSignatures(a.Env.Stdout, s.Repo(), d, *verify); err != nil {
+				return err
+			}
 		}
 		return nil
 	})

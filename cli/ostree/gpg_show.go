@@ -5,7 +5,10 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
+	"strings"
 
+	"photree/deploy"
 	"photree/repo"
 	"photree/repo/object"
 	"photree/repo/sign"
@@ -92,4 +95,67 @@ func printReport(w io.Writer, found string, report sign.Report) {
 	for i := range report {
 		fmt.Fprintf(w, "\n%s", report[i].Describe("  "))
 	}
+}
+
+// printDeploymentSignatures writes the signatures of a deployment's commit whose remote wants some. With verify it also
+// demands that they are what the remote wants.
+func printDeploymentSignatures(w io.Writer, r *repo.Repo, d *deploy.Deployment, verify bool) error {
+	name, _, ok := strings.Cut(d.Refspec(), ":")
+	if !ok {
+		return nil
+	}
+	rem, err := r.Remote(name)
+	if errors.Is(err, repo.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := printRemoteSignatures(w, r, d.Commit, rem); err != nil || !verify {
+		return err
+	}
+	demand, err := sign.LoadDemand(r, rem)
+	if err != nil {
+		return err
+	}
+	data, err := r.LoadMetadata(object.Name{ID: d.Commit, Kind: object.KindCommit})
+	if err != nil {
+		return err
+	}
+	detached, err := r.DetachedMetadata(d.Commit)
+	if err != nil {
+		return err
+	}
+	if demand.Commit.Keys != nil {
+		good, err := demand.Commit.Keys.Verify(data, detached)
+		if err != nil {
+			return fmt.Errorf("Can't verify commit %s: %w", d.Commit, err) //nolint:staticcheck // ostree's words
+		}
+		fmt.Fprintf(w, "    %s\n", good)
+	}
+	if _, err := demand.Commit.Check(data, detached); err != nil {
+		return fmt.Errorf("Can't verify commit %s: %w", d.Commit, err) //nolint:staticcheck // ostree's words
+	}
+	return nil
+}
+
+// printRemoteSignatures writes the OpenPGP signatures of a commit, each line by itself.
+func printRemoteSignatures(w io.Writer, r *repo.Repo, id object.ID, rem repo.Remote) error {
+	if text, _ := rem.Get("gpg-verify"); text != "" {
+		if on, err := strconv.ParseBool(strings.TrimSpace(text)); err == nil && !on {
+			return nil
+		}
+	}
+	ring, err := sign.RemoteRing(r, rem)
+	if err != nil {
+		return err
+	}
+	report, err := commitSignatures(r, id, ring)
+	if err != nil {
+		return err
+	}
+	for i := range report {
+		fmt.Fprint(w, report[i].Describe("    GPG: "))
+	}
+	return nil
 }
