@@ -30,7 +30,7 @@ func (r *run) install(ctx context.Context) (bool, error) {
 	}
 	built, err := rootfs.Build(ctx, rootfs.Options{
 		Root: dir, Packages: r.files, NoDocs: !t.WantDocumentation(), Langs: t.InstallLangs, Layout: r.layout(),
-		Accounts: r.earlierAccounts(), Step: r.log.step, Warn: r.log.warn,
+		Accounts: r.earlierAccounts(), InstallOnly: r.installOnly, Step: r.log.step, Warn: r.log.warn,
 		Progress: func(n, total int, p rpm.NEVRA) { r.log.progress(n, total, p.String()) },
 	})
 	if err != nil {
@@ -39,7 +39,7 @@ func (r *run) install(ctx context.Context) (bool, error) {
 		}
 		return false, err
 	}
-	r.built = built
+	r.built, r.tree = built, dir
 	r.result.KVER = built.KVER
 	return false, nil
 }
@@ -120,7 +120,7 @@ func (r *run) commit(ctx context.Context) (bool, error) {
 	if r.NoRef {
 		opts.Ref, opts.BindRefs = "", []string{r.result.Ref}
 	}
-	id, stats, err := tree.Commit(ctx, r.Repo, filepath.Join(r.work, "rootfs.tmp"), opts)
+	id, stats, err := tree.Commit(ctx, r.Repo, r.tree, opts)
 	if err != nil {
 		if errors.Is(err, unix.ENOSPC) {
 			err = fmt.Errorf("%w (free space where the repository is)", err)

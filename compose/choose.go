@@ -87,6 +87,7 @@ func (r *run) metadata(ctx context.Context) (bool, error) {
 			return false, err
 		}
 		r.repos = append(r.repos, opened)
+		r.states = append(r.states, repoState{opened.ID(), opened.Timestamp()})
 		r.log.note(fmt.Sprintf("rpm-md repo '%s'; generated: %s; %d packages", c.ID, time.Unix(int64(opened.Timestamp()), 0).UTC().Format(time.RFC3339), len(opened.Packages())))
 	}
 	return false, nil

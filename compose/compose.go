@@ -98,15 +98,28 @@ type run struct {
 	result  Result
 	prev    *object.Commit
 	repos   []*repomd.Repo
+	states  []repoState
 	chosen  []*repomd.Package
 	files   []string // of the packages
 	initBin string   // the program that becomes /init
 	built   *rootfs.Tree
+	tree    string // its path
+
+	installOnly bool
 }
 
 // Compose makes the commit.
-func Compose(ctx context.Context, o Options) (_ *Result, err error) {
+func Compose(ctx context.Context, o Options) (*Result, error) {
 	r := &run{Options: o, log: &steps{log: o.Log}}
+	return r.take(ctx, r.previous, r.metadata, r.solve, r.inputs, r.download, r.install, r.commit)
+}
+
+// stage is a step of a compose; done ends it before the others.
+type stage func(context.Context) (done bool, err error)
+
+// take takes the stages in their order, in a work directory.
+func (r *run) take(ctx context.Context, stages ...stage) (_ *Result, err error) {
+	o := r.Options
 	if o.Treefile == nil {
 		return nil, errors.New("composing: no treefile")
 	}
@@ -114,9 +127,6 @@ func Compose(ctx context.Context, o Options) (_ *Result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, r.workDir.remove()) }()
-	stages := []func(context.Context) (done bool, err error){
-		r.previous, r.metadata, r.solve, r.inputs, r.download, r.install, r.commit,
-	}
 	for _, stage := range stages {
 		if err := ctx.Err(); err != nil {
 			return nil, err

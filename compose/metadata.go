@@ -22,7 +22,9 @@ import (
 // rpm-ostree's commits have.
 func (r *run) commitMetadata() gvariant.Dict {
 	var d gvariant.Dict
-	d.Set("rpmostree.inputhash", gvariant.String(r.result.InputHash))
+	if r.result.InputHash != "" {
+		d.Set("rpmostree.inputhash", gvariant.String(r.result.InputHash))
+	}
 	if m := r.Treefile.RepoMetadata; m == "" || m == "inline" {
 		d.Set("rpmostree.rpmmd-repos", r.repoMetadata())
 	}
@@ -50,10 +52,10 @@ func (r *run) commitMetadata() gvariant.Dict {
 // repoMetadata says which state of which repositories was composed from.
 func (r *run) repoMetadata() gvariant.Value {
 	var repos []gvariant.Value
-	for _, x := range r.repos {
+	for _, x := range r.states {
 		repos = append(repos, gvariant.Dict{
-			{Key: "id", Value: gvariant.String(x.ID())},
-			{Key: "timestamp", Value: gvariant.Uint64(gvariant.BE64(x.Timestamp()))},
+			{Key: "id", Value: gvariant.String(x.ID)},
+			{Key: "timestamp", Value: gvariant.Uint64(gvariant.BE64(x.Timestamp))},
 		}.Value())
 	}
 	return gvariant.Array("a{sv}", repos...)

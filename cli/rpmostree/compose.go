@@ -26,7 +26,7 @@ func newCompose(env *cli.Env) *cobra.Command {
 		Use:   "compose",
 		Short: "Make commits from RPM packages, on a server",
 	}
-	c.AddCommand(newComposeTree(env))
+	c.AddCommand(newComposeTree(env), newComposeInstall(env), newComposePostprocess(env), newComposeCommit(env), newComposeRootfs(env))
 	return c
 }
 
@@ -63,14 +63,7 @@ since the previous commit, no commit is made.`,
 	f.BoolVar(&o.printOnly, "print-only", false, "Print the treefile with its includes merged, and stop")
 	f.BoolVar(&o.downloadOnly, "download-only", false, "Stop when the packages are in the cache directory")
 	f.BoolVar(&o.downloadRPMOnly, "download-only-rpms", false, "The same as --download-only")
-	f.StringVar(&o.touchIfChanged, "touch-if-changed", "", "Update the time of `FILE` when a commit was made")
-	f.StringVar(&o.writeCommitID, "write-commitid-to", "", "Write the commit's id to `FILE` and move no ref")
-	f.StringVar(&o.writeJSON, "write-composejson-to", "", "Write a description of the compose to `FILE` as JSON")
-	f.StringArrayVar(&o.metadata, "add-metadata-string", nil, "Add `KEY=VALUE` to the commit's metadata")
-	f.StringArrayVar(&o.metadataFiles, "add-metadata-from-json", nil, "Add the members of the JSON object in `FILE` to the commit's metadata")
-	f.BoolVar(&o.noParent, "no-parent", false, "Make a commit without a parent")
-	f.StringVar(&o.parent, "parent", "", "Make a commit with the parent `REV`")
-	f.StringVar(&o.version, "version", "", "Give the commit the version `VERSION` in place of the automatic one")
+	o.commitFlags(c)
 	f.BoolVar(&o.timings, "timings", false, "Print how long each step and each script took")
 	f.BoolVar(&o.unifiedCore, "unified-core", false, "Accepted and ignored")
 	f.BoolVar(&o.disableSELinux, "disable-selinux", false, "Accepted and ignored: files get no labels")

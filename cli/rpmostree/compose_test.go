@@ -142,6 +142,33 @@ func TestComposeTree(t *testing.T) {
 	}
 }
 
+// The parts of compose tree, with a change between them.
+func TestComposeSplit(t *testing.T) {
+	s := newComposeServer(t)
+	s.expect("", "ostree", "--repo=repo", "init", "--mode=archive-z2")
+	s.expect("The tree is in out/rootfs\n", "rpm-ostree", "compose", "install", "--unified-core", "--repo=repo", "--cachedir=cache", "tree.json", "out")
+	s.write("out/rootfs/usr/mine", "mine\n")
+	s.expect("Moving /etc to /usr/etc\n", "rpm-ostree", "compose", "postprocess", "out/rootfs", "tree.json")
+	s.expect("test/minimal => ", "rpm-ostree", "compose", "commit", "--repo=repo", "--add-metadata-string=k=v", "--write-composejson-to=compose.json", "tree.json", "out/rootfs")
+	if out := s.tool("ostree", "--repo=repo", "cat", "test/minimal", "/usr/mine"); out != "mine\n" {
+		t.Errorf("the change: %q", out)
+	}
+	if json := s.read("compose.json"); !strings.Contains(json, `"ostree-version": "1.0"`) || !strings.Contains(json, `"packages": 1`) {
+		t.Errorf("compose.json: %s", json)
+	}
+	s.expect("The tree is in made\n", "photree", "compose", "rootfs", "--cachedir=cache", "tree.json", "made")
+	s.read("made/usr/lib/modules/6.1/vmlinuz")
+	for _, c := range []struct{ want, args string }{
+		{"it is there already", "compose install tree.json out"},
+		{"error: no repository: name one with --repo=PATH\n", "compose commit tree.json made"},
+		{"post-processed already", "compose postprocess made tree.json"},
+	} {
+		if out, err := s.run("rpm-ostree", strings.Fields(c.args)...); err == nil || !strings.Contains(out, c.want) {
+			t.Errorf("%s: %v, want %q in\n%s", c.args, err, c.want, out)
+		}
+	}
+}
+
 // mkostreerepo makes a repository in one call and adds to it in the next.
 func TestMkostreerepo(t *testing.T) {
 	s := newComposeServer(t)

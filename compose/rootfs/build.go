@@ -35,6 +35,9 @@ type Options struct {
 
 	// Layout says how the installed tree becomes one for deployments.
 	Layout Layout
+	// InstallOnly leaves the tree as the packages made it, with the rpm
+	// database in place, for Postprocess.
+	InstallOnly bool
 
 	// Step is told the name of each step as it begins.
 	Step func(name string)
@@ -107,10 +110,54 @@ func Build(ctx context.Context, o Options) (*Tree, error) {
 		return nil, err
 	}
 	p := &post{o: t.o, root: root, scripts: t.scripts, entries: t.entries}
-	if err := p.run(ctx); err != nil {
+	if o.InstallOnly {
+		o.step("Placing RPM db in /usr/share/rpm")
+		err = p.database(ctx)
+	} else {
+		err = p.run(ctx)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return &Tree{Packages: t.headers, KVER: p.kver, Scripts: t.scripts.times}, nil
+}
+
+// Postprocess turns a tree that Build made with InstallOnly, and that others may
+// have changed since, into one for deployments. Of the options it uses Root,
+// Layout and those of scripts. After an error the tree is half of each.
+func Postprocess(ctx context.Context, o Options) (*Tree, error) {
+	defer syscall.Umask(syscall.Umask(0o022))
+	if os.Geteuid() != 0 {
+		return nil, errors.New("post-processing a tree needs root: its files have other owners, and scripts run as its root")
+	}
+	root, err := openRootDir(o.Root)
+	if err != nil {
+		return nil, fmt.Errorf("post-processing a tree: %w", err)
+	}
+	defer root.close()
+	if root.exists("/usr/etc") && !root.exists("/etc") {
+		return nil, fmt.Errorf("post-processing %q: it is post-processed already", o.Root)
+	}
+	file, err := root.hostPath(database)
+	if err != nil {
+		return nil, fmt.Errorf("post-processing a tree: %w", err)
+	}
+	pkgs, err := rpmdb.Read(ctx, file)
+	if err != nil {
+		return nil, fmt.Errorf("post-processing a tree: %w", err)
+	}
+	p := &post{o: o, root: root, placed: true}
+	for _, pkg := range pkgs {
+		p.entries = append(p.entries, rpmdb.Entry{Package: pkg})
+		if o.Epoch == 0 {
+			p.o.Epoch = max(p.o.Epoch, pkg.BuildTime)
+		}
+	}
+	p.scripts = &scripts{root: root, epoch: p.o.Epoch, timeout: o.ScriptTimeout, warn: o.warn, changed: root.forget}
+	if err := p.run(ctx); err != nil {
+		return nil, err
+	}
+	return &Tree{Packages: pkgs, KVER: p.kver, Scripts: p.scripts.times}, nil
 }
 
 // writeDatabase is a step of post-processing: it needs the states of the files

@@ -47,6 +47,7 @@ type post struct {
 	root    *rootDir
 	scripts *scripts
 	entries []rpmdb.Entry
+	placed  bool // the rpm database is there
 
 	kver     string
 	tmpfiles []string // lines for what was in /var
@@ -300,7 +301,13 @@ func (p *post) moveEtc(context.Context) error {
 	return p.root.rename("/etc", "/usr/etc")
 }
 
+// database is where a tree has its packages.
+const database = "/usr/share/rpm/" + rpmdb.Name
+
 func (p *post) database(ctx context.Context) error {
+	if p.placed {
+		return nil
+	}
 	const base = "/usr/lib/sysimage/rpm-ostree-base-db"
 	for _, d := range []string{"/usr/share/rpm", "/usr/lib/sysimage/rpm", base} {
 		if err := p.root.removeAll(d); err != nil {
@@ -312,7 +319,7 @@ func (p *post) database(ctx context.Context) error {
 			return err
 		}
 	}
-	file, err := p.root.hostPath("/usr/share/rpm/" + rpmdb.Name)
+	file, err := p.root.hostPath(database)
 	if err != nil {
 		return err
 	}
