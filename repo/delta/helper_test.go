@@ -47,6 +47,12 @@ func newRepo(t testing.TB, mode repo.Mode) *repo.Repo {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// What a power cut would do is tested elsewhere; flushing would take most of the time here.
+	config := r.Config()
+	config.Set("core", "fsync", "false")
+	if err := r.SetConfig(config); err != nil {
+		t.Fatal(err)
+	}
 	return r
 }
 

@@ -79,7 +79,7 @@ func Verify(data []byte, verify Verifier) error {
 		return err
 	}
 	if signatures == nil {
-		return errors.New("it is not signed")
+		return errors.New("no signatures in static-delta")
 	}
 	return verify(inner, signatures)
 }

@@ -71,7 +71,10 @@ func (g *generator) pack(ctx context.Context, p *plan) (err error) {
 		g.stats.Whole++
 		tell()
 	}
-	return g.close()
+	if len(g.part.head.Objects) == 0 && g.stats.Parts > 0 {
+		return nil
+	}
+	return g.close() // a delta has one part at least, as ostree's have, even if there is nothing in it
 }
 
 // room begins a new part when n more bytes would be too many for this one.
@@ -84,9 +87,6 @@ func (g *generator) room(n int) error {
 
 // close hands the part over to be compressed and begins another.
 func (g *generator) close() error {
-	if len(g.part.head.Objects) == 0 {
-		return nil
-	}
 	g.stats.Parts++
 	g.stats.Objects += len(g.part.head.Objects)
 	g.stats.Unpacked += int64(g.part.head.USize)

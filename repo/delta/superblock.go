@@ -37,6 +37,8 @@ type Superblock struct {
 
 	// Swapped says that the sizes were written in big-endian order. Guessed says that the superblock itself did not tell.
 	Swapped, Guessed bool
+	// Signed says that Decode found signatures around it; nobody has checked them.
+	Signed bool
 }
 
 // Part describes one part: the digest and size of its file, the sum of the sizes of the objects that it makes, and
@@ -119,6 +121,7 @@ func Wrap(superblock []byte, signatures gvariant.Dict) []byte {
 
 // Decode reads a superblock, signed or not. Signatures are not checked: see Unwrap.
 func Decode(data []byte) (*Superblock, error) {
+	signed := isSigned(data)
 	data, _, err := Unwrap(data)
 	if err != nil {
 		return nil, err
@@ -127,7 +130,7 @@ func Decode(data []byte) (*Superblock, error) {
 	if err != nil {
 		return nil, fmt.Errorf("decoding a static delta: %w", err)
 	}
-	s := &Superblock{Metadata: v.Index(0).Dict(), Timestamp: gvariant.BE64(v.Index(1).Uint64()), Commit: v.Index(4).Bytes()}
+	s := &Superblock{Metadata: v.Index(0).Dict(), Timestamp: gvariant.BE64(v.Index(1).Uint64()), Commit: v.Index(4).Bytes(), Signed: signed}
 	err = errors.Join(optionalID(&s.From, v.Index(2)), setID(&s.To, v.Index(3)))
 	if err == nil && object.MetadataID(s.Commit) != s.To {
 		err = fmt.Errorf("the commit in it has the checksum %s and not %s", object.MetadataID(s.Commit), s.To)

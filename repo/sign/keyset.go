@@ -214,6 +214,9 @@ func (k *KeySet) Verify(data []byte, sigs [][]byte) (string, error) {
 			}
 		}
 	}
+	if k.Type == Dummy {
+		return "", fmt.Errorf("signature: dummy: incorrect signatures found: %d", len(sigs))
+	}
 	if len(k.keys) == 1 {
 		return "", fmt.Errorf("%s: Signature couldn't be verified with: key '%s'", k.Type, k.keys[0])
 	}
