@@ -52,8 +52,18 @@ func Main(env *Env, root *cobra.Command) int {
 	return code
 }
 
+// systemWords are the errors of the system that scripts look for, as C spells them.
+var systemWords = strings.NewReplacer(
+	": no such file or directory", ": No such file or directory", ": file exists", ": File exists",
+	": permission denied", ": Permission denied", ": operation not permitted", ": Operation not permitted",
+	": not a directory", ": Not a directory", ": is a directory", ": Is a directory",
+	": read-only file system", ": Read-only file system", ": no space left on device", ": No space left on device",
+	": directory not empty", ": Directory not empty", ": invalid argument", ": Invalid argument",
+	": device or resource busy", ": Device or resource busy", ": connection refused", ": Connection refused")
+
 // PrintError writes the `error: …` line that ends a command.
-func PrintError(env *Env, err error) {
+func PrintError(env *Env, failure error) {
+	err := systemWords.Replace(failure.Error())
 	if IsTerminal(env.Stderr) {
 		fmt.Fprintf(env.Stderr, "\x1b[31m\x1b[1merror:\x1b[22m\x1b[0m %v\n", err)
 		return

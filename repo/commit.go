@@ -24,6 +24,7 @@ type step struct {
 // commitSteps is the publication. The order upholds R2 and R3: a commit is seen only when what it names is durable, a
 // ref only when its commit is. A process may die, and power may go, after any of them; the tests stop after each prefix.
 var commitSteps = []step{
+	{"be told to fail", func(*Txn) error { return toldToFail() }},
 	{"flush staged objects", (*Txn).flushStaged},
 	{"publish files", func(t *Txn) error { return t.publish(object.KindFile) }},
 	{"publish trees", func(t *Txn) error { return t.publish(object.KindDirTree, object.KindDirMeta) }},
@@ -57,10 +58,20 @@ func (t *Txn) Commit() error {
 			err = fmt.Errorf("committing to %s: %s: %w", t.r.path, s.name, err)
 		}
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errToldToFail) {
 		_ = t.stage.remove()
 	}
 	return err
+}
+
+var errToldToFail = errors.New("OSTREE_REPO_TEST_ERROR_PRE_COMMIT")
+
+// toldToFail is for tests that want to see what a process leaves that dies before it publishes anything.
+func toldToFail() error {
+	if os.Getenv("OSTREE_REPO_TEST_ERROR") == "pre-commit" {
+		return errToldToFail
+	}
+	return nil
 }
 
 // flushStaged makes the content of all staged objects durable, in one go.
@@ -183,13 +194,16 @@ func (t *Txn) writeRefs() error {
 	})
 	dirs := map[string]bool{}
 	for _, k := range keys {
-		dir, err := t.r.writeRef(k, t.refs[k])
+		dir, err := t.r.writeRef(k, t.refs[k], t.fsync)
 		if err != nil {
 			return fmt.Errorf("writing ref %s: %w", Ref{Remote: k.remote, Name: k.name}, err)
 		}
 		dirs[dir] = true
 	}
 	for d := range dirs {
+		if !t.fsync {
+			break
+		}
 		if err := durable.SyncDir(d); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
@@ -198,7 +212,7 @@ func (t *Txn) writeRefs() error {
 }
 
 // writeRef writes, links or deletes one ref and returns the directory that has changed.
-func (r *Repo) writeRef(k refKey, v refValue) (string, error) {
+func (r *Repo) writeRef(k refKey, v refValue, flush bool) (string, error) {
 	base := filepath.Join(r.path, refDir(k.remote, k.collection))
 	path := filepath.Join(base, k.name)
 	dir := filepath.Dir(path)
@@ -213,6 +227,9 @@ func (r *Repo) writeRef(k refKey, v refValue) (string, error) {
 		return dir, nil
 	}
 	write := func() error {
+		if v.alias == "" && !flush {
+			return durable.ReplaceFileUnflushed(path, []byte(v.id.String()+"\n"), 0o644)
+		}
 		if v.alias == "" {
 			return durable.ReplaceFile(path, []byte(v.id.String()+"\n"), 0o644)
 		}
@@ -224,7 +241,11 @@ func (r *Repo) writeRef(k refKey, v refValue) (string, error) {
 	}
 	var err error
 	for range 3 { // another writer may remove a directory that has become empty
-		if err = durable.Mkdir(dir, 0o755); err != nil {
+		mkdir := durable.Mkdir
+		if !flush {
+			mkdir = os.MkdirAll
+		}
+		if err = mkdir(dir, 0o755); err != nil {
 			break
 		}
 		if err = write(); !errors.Is(err, os.ErrNotExist) {

@@ -91,14 +91,56 @@ func (t *Txn) WriteContent(info object.FileInfo, size int64, r io.Reader) (objec
 	return id, nil
 }
 
+// AdoptContent is WriteContent of the file at path, which is open as f and is given up by its owner: where the
+// repository stores files as they are, the file itself becomes the object. It stays at path too, for the caller to
+// remove once the transaction is committed; until then nothing is lost if that fails.
+func (t *Txn) AdoptContent(info object.FileInfo, size int64, f *os.File, path string) (object.ID, error) {
+	if t.r.mode != ModeBare && t.r.mode != ModeBareUserOnly || !info.IsRegular() || info.Check() != nil || t.r.checkStorable(info) != nil {
+		return t.WriteContent(info, size, f)
+	}
+	h := object.NewHash(info)
+	if err := copyExactly(h, io.NewSectionReader(f, 0, size), size); err != nil {
+		return object.ID{}, fmt.Errorf("writing a file object: %w", err)
+	}
+	n := object.Name{ID: object.SumID(h), Kind: object.KindFile}
+	t.count(n.Kind)
+	if ok, err := t.Has(n); ok || err != nil {
+		return n.ID, err
+	}
+	s, ok := t.adopt(path, f)
+	if !ok {
+		t.mu.Lock()
+		t.stats.ContentTotal--
+		t.mu.Unlock()
+		return t.WriteContent(info, size, f)
+	}
+	if err := s.setAttributes(info); err != nil {
+		s.discard()
+		return n.ID, fmt.Errorf("writing a file object: %w", err)
+	}
+	t.addBytes(size)
+	return n.ID, t.keep(n, s, false)
+}
+
 // checkStorable refuses what the repository's mode would lose.
 func (r *Repo) checkStorable(info object.FileInfo) error {
 	if r.mode != ModeBareUserOnly {
 		return nil
 	}
-	if info.UID != 0 || info.GID != 0 || len(info.Xattrs) > 0 || info.IsRegular() && info.Mode&0o7777&^0o775 != 0 {
+	if err := checkUserOnly(info); err != nil {
+		return err
+	}
+	if info.UID != 0 || info.GID != 0 || len(info.Xattrs) > 0 {
 		return fmt.Errorf("owner %d:%d, mode 0%o and %d extended attributes do not fit into a bare-user-only repository: "+
 			"commit with canonical permissions", info.UID, info.GID, info.Mode, len(info.Xattrs))
+	}
+	return nil
+}
+
+// checkUserOnly refuses the modes that a file owned by whoever checks it out must not have.
+func checkUserOnly(info object.FileInfo) error {
+	if bad := info.Mode &^ (object.ModeType | 0o775); bad != 0 && info.IsRegular() {
+		return fmt.Errorf("invalid mode 0%04o with bits 0%04o", info.Mode, bad)
 	}
 	return nil
 }

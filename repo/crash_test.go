@@ -240,7 +240,8 @@ func TestFsckFindsDamage(t *testing.T) {
 				}
 				res, err := r.Fsck(context.Background(), repo.FsckOptions{Delete: true})
 				check(t, err)
-				if len(res.Problems) == 0 {
+				// What is missing was marked by the first check, so that only that is left to say.
+				if len(res.Problems) == 0 && res.Damaged == 0 {
 					t.Error("fsck that deletes reports nothing")
 				}
 				if c.kind == object.KindCommit {

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"sort"
 	"sync"
+	"syscall"
 
 	"photree/internal/durable"
 	"photree/repo/object"
@@ -27,6 +28,10 @@ type FsckResult struct {
 	Commits int // that were checked, the partial ones among them
 	Partial int // commits with a partial mark
 	Objects int // that were checked
+	// Damaged counts the commits among the partial ones that a check before this one has marked.
+	Damaged int
+	// Marked are the commits that were marked partial now, because they lack something.
+	Marked []object.ID
 	// Problems is what is missing or damaged, by commit and object; empty when the repository is sound.
 	Problems []FsckProblem
 }
@@ -39,11 +44,18 @@ type FsckProblem struct {
 	Err    error
 }
 
+// Missing says whether the object is not there at all, so that deleting it is no remedy.
+func (p FsckProblem) Missing() bool { return errors.Is(p.Err, ErrNotFound) }
+
+// Error words the problem as ostree does: scripts look for that.
 func (p FsckProblem) Error() string {
-	if p.Ref != "" {
-		return fmt.Sprintf("ref %s: %v", p.Ref, p.Err)
+	switch {
+	case p.Ref != "":
+		return fmt.Sprintf("Loading commit for ref %s: %v", p.Ref, p.Err)
+	case p.Missing():
+		return fmt.Sprintf("Object missing in commits %s: %s", p.Commit, p.Object)
 	}
-	return fmt.Sprintf("%s: %v", p.Object, p.Err)
+	return fmt.Sprintf("In commits %s: %s: %v", p.Commit, p.Object, p.Err)
 }
 
 // fsck is one call of Fsck.
@@ -76,6 +88,9 @@ func (r *Repo) Fsck(ctx context.Context, opts FsckOptions) (FsckResult, error) {
 	}
 	if err == nil {
 		err = f.refs()
+	}
+	if err == nil {
+		err = f.mark()
 	}
 	if err == nil && opts.Delete {
 		err = f.delete()
@@ -118,6 +133,9 @@ func (f *fsck) metadata() error {
 		p := partial[c.ID]
 		if p {
 			f.res.Partial++
+			if reason, err := os.ReadFile(f.r.partialPath(c.ID)); err == nil && string(reason) == markedByFsck {
+				f.res.Damaged++
+			}
 		}
 		w := &closure{r: f.r, load: f.load, seen: seen}
 		w.files = func(n object.Name) { f.todo = append(f.todo, fsckFile{n, c.ID, p}) }
@@ -138,7 +156,7 @@ func (f *fsck) load(n object.Name) ([]byte, error) {
 		return nil, err
 	}
 	if got := object.MetadataID(data); got != n.ID {
-		return nil, fmt.Errorf("corrupted: its bytes have the checksum %s", got)
+		return nil, &CorruptedError{n, got}
 	}
 	return data, nil
 }
@@ -202,20 +220,26 @@ func (f *fsck) file(n object.Name) error {
 		}
 		return err
 	}
-	if f.r.mode == ModeArchive {
-		file, err := os.Open(f.r.ObjectPath(n))
+	return f.r.verifyFile(n)
+}
+
+// verifyFile reads a file object and checks that it is what its name says.
+func (r *Repo) verifyFile(n object.Name) error {
+	if r.mode == ModeArchive {
+		file, err := os.Open(r.ObjectPath(n))
 		if err == nil {
 			defer file.Close()
-			if _, _, err = verifyArchived(n, file); err != nil {
-				return fmt.Errorf("corrupted: %w", err)
+			var damaged *CorruptedError
+			if _, _, err = verifyArchived(n, file); err != nil && !errors.As(err, &damaged) {
+				err = fmt.Errorf("Corrupted file object; %w", err) //nolint:staticcheck // words that scripts look for
 			}
-			return nil
+			return err
 		}
 		if !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
 	}
-	info, size, rc, err := f.r.OpenFile(n.ID)
+	info, size, rc, err := r.OpenFile(n.ID)
 	if err != nil {
 		return err
 	}
@@ -227,7 +251,7 @@ func (f *fsck) file(n object.Name) error {
 		}
 	}
 	if got := object.SumID(h); got != n.ID {
-		return fmt.Errorf("corrupted: owner, mode, attributes and content have the checksum %s", got)
+		return &CorruptedError{n, got}
 	}
 	return nil
 }
@@ -249,13 +273,25 @@ func (f *fsck) refs() error {
 	return nil
 }
 
-// delete removes the damaged objects, after every commit that needs one is marked partial (R3): a pull then fetches it
-// again.
-func (f *fsck) delete() error {
-	if len(f.bad) == 0 {
+// markedByFsck is what ostree writes into a partial mark when its fsck makes it.
+const markedByFsck = "f"
+
+// mark marks every commit partial that lacks an object, or will once the damaged ones are deleted (R3): a pull then
+// fetches what is missing.
+func (f *fsck) mark() error {
+	gone := Set{}
+	for n, why := range f.bad {
+		if errors.Is(why, ErrNotFound) || f.opts.Delete {
+			gone[n] = struct{}{}
+		}
+	}
+	if len(gone) == 0 {
 		return nil
 	}
 	lock, err := f.r.lock(f.ctx, true)
+	if errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		return nil // who may only read can still be told what is wrong
+	}
 	if err != nil {
 		return err
 	}
@@ -270,16 +306,33 @@ func (f *fsck) delete() error {
 		if err := w.commit(c.ID); err != nil {
 			return err
 		}
-		for n := range f.bad {
+		for n := range gone {
 			if set.Has(n) || n == c {
-				// "f" is what ostree writes when its fsck makes the mark.
-				if err := f.r.markPartial(c.ID, []byte("f")); err != nil {
+				marked, err := f.r.IsPartial(c.ID)
+				if err == nil && !marked {
+					f.res.Marked = append(f.res.Marked, c.ID)
+					err = f.r.markPartial(c.ID, []byte(markedByFsck))
+				}
+				if err != nil {
 					return err
 				}
 				break
 			}
 		}
 	}
+	return nil
+}
+
+// delete removes the damaged objects.
+func (f *fsck) delete() error {
+	if len(f.bad) == 0 {
+		return nil
+	}
+	lock, err := f.r.lock(f.ctx, true)
+	if err != nil {
+		return err
+	}
+	defer lock.release()
 	for n, why := range f.bad {
 		if errors.Is(why, ErrNotFound) {
 			continue

@@ -41,6 +41,9 @@ func (t *Txn) importRaw(n object.Name, r io.Reader) error {
 	}
 	info, size, err := verifyArchived(n, io.TeeReader(r, s))
 	if err == nil {
+		err = t.checkImport(n, info)
+	}
+	if err == nil {
 		err = s.setAttributes(info)
 	}
 	if err != nil {
@@ -76,7 +79,7 @@ func atEnd(n object.Name, got object.ID, content io.Reader, rest io.Reader) erro
 		return err
 	}
 	if got != n.ID {
-		return fmt.Errorf("the content has the checksum %s", got)
+		return &CorruptedError{n, got}
 	}
 	if m, err := rest.Read(one[:]); m > 0 {
 		return errors.New("there are bytes behind the end of the object")
@@ -94,7 +97,7 @@ func (t *Txn) importInflated(n object.Name, r io.Reader) error {
 		return err
 	}
 	defer content.release()
-	if err := t.r.checkStorable(info); err != nil {
+	if err := t.checkImport(n, info); err != nil {
 		return err
 	}
 	if info.IsSymlink() {
@@ -123,27 +126,47 @@ func (t *Txn) importInflated(n object.Name, r io.Reader) error {
 	return t.keep(n, s, true)
 }
 
+// SetUserOnlyModes has the transaction refuse imported files with modes that a bare-user-only repository cannot have,
+// whatever the mode of this one.
+func (t *Txn) SetUserOnlyModes(on bool) { t.userOnly = on }
+
+// checkImport refuses what the repository, or who began the transaction, does not take.
+func (t *Txn) checkImport(n object.Name, info object.FileInfo) error {
+	err := t.r.checkStorable(info)
+	if t.userOnly && err == nil {
+		err = checkUserOnly(info)
+	}
+	if err != nil {
+		return fmt.Errorf("Content object %s: %w", n.ID, err) //nolint:staticcheck // words that scripts look for
+	}
+	return nil
+}
+
 // ImportOptions are the choices of ImportObject.
 type ImportOptions struct {
-	Trusted bool // take src's word that its objects are sound; hard links are made only then
+	Trusted bool // take src's word that its objects are sound, and do not read what becomes a hard link
 }
 
 // ImportObject stages an object of another repository on this machine: by hard link where src stores it in the same
-// form on the same file system and opts.Trusted is set, else by a verified copy that shares blocks where the file
-// system can.
+// form on the same file system, else by a verified copy that shares blocks where the file system can.
 func (t *Txn) ImportObject(src *Repo, n object.Name, opts ImportOptions) error {
 	if n.Kind != object.KindFile {
 		data, err := src.LoadMetadata(n)
 		if err != nil {
 			return err
 		}
-		return t.ImportMetadata(n, data)
+		return t.ImportMetadataFrom(src, n, data, opts)
 	}
 	if ok, err := t.Has(n); ok || err != nil {
 		t.count(n.Kind)
 		return err
 	}
-	if opts.Trusted && src.mode == t.r.mode {
+	if t.linkable(src, n) {
+		if !opts.Trusted {
+			if err := src.verifyFile(n); err != nil {
+				return fmt.Errorf("importing object %s from %s: %w", n, src.path, err)
+			}
+		}
 		if ok, err := t.linkObject(src, n); ok || err != nil {
 			t.count(n.Kind)
 			return err
@@ -161,12 +184,32 @@ func (t *Txn) ImportObject(src *Repo, n object.Name, opts ImportOptions) error {
 		return err
 	}
 	defer rc.Close()
+	if err := t.checkImport(n, info); err != nil {
+		return err
+	}
 	got, err := t.WriteContent(info, size, rc)
 	if err == nil && got != n.ID {
-		err = fmt.Errorf("importing object %s from %s: its content has the checksum %s: the object there is damaged; "+
-			"run fsck on that repository", n, src.path, got)
+		err = fmt.Errorf("importing object %s from %s: %w: the object there is damaged; run fsck on that repository",
+			n, src.path, &CorruptedError{n, got})
 	}
 	return err
+}
+
+// linkable says whether an object of src can be stored here as a hard link: both repositories store it alike.
+func (t *Txn) linkable(src *Repo, n object.Name) bool {
+	same := src.mode == t.r.mode
+	if !same && !(src.mode == ModeBareUser && t.r.mode == ModeBareUserOnly) {
+		return false
+	}
+	if same && !t.userOnly {
+		return true
+	}
+	info, _, err := src.LoadFileInfo(n.ID)
+	if err != nil || t.checkImport(n, info) != nil {
+		return false
+	}
+	// A file of a bare-user repository is one of a bare-user-only repository, but for links and modes that are not kept.
+	return same || info.IsRegular() && info.Mode&0o7777 == info.Mode&0o775|0o400
 }
 
 // linkObject stages a hard link to the object of another repository; false means that a copy must do.

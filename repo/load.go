@@ -25,6 +25,16 @@ func (e *NotFoundError) Error() string {
 // Unwrap returns ErrNotFound.
 func (e *NotFoundError) Unwrap() error { return ErrNotFound }
 
+// CorruptedError says that what an object holds is not what its name says (R1). Its words are those of ostree.
+type CorruptedError struct {
+	Object object.Name
+	Actual object.ID
+}
+
+func (e *CorruptedError) Error() string {
+	return fmt.Sprintf("Corrupted %s object; checksum expected='%s' actual='%s'", e.Object.Kind, e.Object.ID, e.Actual)
+}
+
 // HasObject says whether an object is published here.
 func (r *Repo) HasObject(n object.Name) (bool, error) {
 	ok, err := r.hasOwn(n)
@@ -152,7 +162,7 @@ func (r *Repo) openFileAt(path string) (object.FileInfo, int64, io.ReadCloser, e
 	case ModeBareUser:
 		return openBareUser(path)
 	}
-	return openBare(path, r.mode == ModeBareUserOnly)
+	return openBare(path, r.mode == ModeBareUserOnly, r.noXattrs)
 }
 
 // DetachedMetadata returns the detached metadata of a commit, nil when there is none.

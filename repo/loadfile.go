@@ -16,6 +16,9 @@ import (
 	"photree/repo/object"
 )
 
+// UncompressedCache is the directory, below an archive repository, where checkouts in user mode share files.
+const UncompressedCache = "uncompressed-objects-cache"
+
 // userMetaXattr is where bare-user repositories keep owner, mode and attributes.
 const userMetaXattr = "user.ostreemeta"
 
@@ -102,7 +105,7 @@ func (c *archiveContent) release() {
 	}
 }
 
-func openBare(path string, userOnly bool) (object.FileInfo, int64, io.ReadCloser, error) {
+func openBare(path string, userOnly, noXattrs bool) (object.FileInfo, int64, io.ReadCloser, error) {
 	var st unix.Stat_t
 	if err := unix.Lstat(path, &st); err != nil {
 		return object.FileInfo{}, 0, nil, &os.PathError{Op: "lstat", Path: path, Err: err}
@@ -114,7 +117,7 @@ func openBare(path string, userOnly bool) (object.FileInfo, int64, io.ReadCloser
 	}
 	if info.IsSymlink() {
 		target, err := os.Readlink(path)
-		if err == nil && !userOnly {
+		if err == nil && !userOnly && !noXattrs {
 			info.Xattrs, err = PathXattrs(path)
 		}
 		info.Target = target
@@ -124,7 +127,7 @@ func openBare(path string, userOnly bool) (object.FileInfo, int64, io.ReadCloser
 	if err != nil {
 		return info, 0, nil, err
 	}
-	if !userOnly {
+	if !userOnly && !noXattrs {
 		info.Xattrs, err = FileXattrs(f)
 	}
 	if err == nil {

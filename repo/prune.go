@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"photree/internal/durable"
 	"photree/repo/object"
 )
@@ -60,6 +62,8 @@ var pruneSteps = []pruneStep{
 	{"remove trees", func(p *prune) error { return p.remove(object.KindDirTree, object.KindDirMeta) }},
 	{"remove files", func(p *prune) error { return p.remove(object.KindFile, object.KindPayloadLink) }},
 	{"remove marks", (*prune).marks},
+	{"clear the cache of uncompressed files", (*prune).uncompressed},
+	{"forget summaries of remotes that are gone", (*prune).summaries},
 }
 
 // Prune removes what nothing leads to. It holds the repository lock alone (R4).
@@ -215,10 +219,36 @@ func (p *prune) tombstones() error {
 		return err
 	}
 	for _, id := range p.ids {
-		path := p.r.ObjectPath(object.Name{ID: id, Kind: object.KindTombstone})
-		if err := durable.WriteFile(path, object.EncodeTombstone(id), 0o644); err != nil {
+		if err := p.r.writeTombstone(id); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func (r *Repo) writeTombstone(id object.ID) error {
+	path := r.ObjectPath(object.Name{ID: id, Kind: object.KindTombstone})
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return durable.WriteFile(path, object.EncodeTombstone(id), 0o644)
+}
+
+// AddTombstone notes that a commit was deleted, and has the configuration say that there are such notes.
+func (r *Repo) AddTombstone(commit object.ID) error {
+	f := r.Config()
+	on, err := f.Bool("core", "tombstone-commits", false)
+	if err != nil {
+		return err
+	}
+	if !on {
+		f.Set("core", "tombstone-commits", "true")
+		if err := r.SetConfig(f); err != nil {
+			return err
+		}
+	}
+	if err := r.writeTombstone(commit); err != nil {
+		return fmt.Errorf("noting that commit %s was deleted: %w", commit, err)
 	}
 	return nil
 }
@@ -235,6 +265,23 @@ func (p *prune) deltas() error {
 		}
 		if err := os.RemoveAll(filepath.Join(p.r.path, d.Dir)); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// uncompressed removes from the cache of a checkout in user mode what no checkout has any more.
+func (p *prune) uncompressed() error {
+	files, err := filepath.Glob(filepath.Join(p.r.path, UncompressedCache, "??", "*"))
+	if err != nil || p.opts.DryRun {
+		return err
+	}
+	for _, path := range files {
+		var st unix.Stat_t
+		if unix.Lstat(path, &st) == nil && st.Nlink == 1 {
+			if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
 		}
 	}
 	return nil

@@ -91,8 +91,9 @@ func (r *Repo) Refs() ([]Ref, error) {
 	}
 	for _, kind := range []string{"remotes", "mirrors"} {
 		groups, err := os.ReadDir(filepath.Join(r.path, "refs", kind))
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return nil, fmt.Errorf("listing refs: %w", err)
+		// Repositories of before there were mirrors have no directory for them; all have one for remotes.
+		if err != nil && (kind == "remotes" || !errors.Is(err, os.ErrNotExist)) {
+			return nil, fmt.Errorf("Listing refs: opendir(refs/%s): %w", kind, errors.Unwrap(err)) //nolint:staticcheck // words that scripts look for
 		}
 		for _, g := range groups {
 			of := Ref{Remote: g.Name()}
@@ -233,6 +234,12 @@ func (r *Repo) resolveBase(rev string) (object.ID, error) {
 	}
 	if hexRE.MatchString(rev) && len(rev) < 64 {
 		if id, found, err := r.resolvePartial(rev); found || err != nil {
+			return id, err
+		}
+	}
+	// REMOTE/REF names a ref of a remote too.
+	if group, rest, ok := strings.Cut(name, "/"); ok {
+		if id, err := r.readRefFile(name, "refs/remotes/"+group+"/"+rest); !errors.Is(err, ErrNotFound) {
 			return id, err
 		}
 	}

@@ -23,6 +23,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 
 	"photree/internal/durable"
 	"photree/internal/keyfile"
@@ -57,9 +58,10 @@ var ErrNotFound = errors.New("not found")
 
 // Repo is an open repository.
 type Repo struct {
-	path   string
-	mode   Mode
-	parent *Repo // where objects and refs that are not here are looked for, or nil
+	path     string
+	mode     Mode
+	noXattrs bool  // core.disable-xattrs: attributes are neither read from nor given to files
+	parent   *Repo // where objects and refs that are not here are looked for, or nil
 
 	mu     sync.Mutex
 	config *keyfile.File
@@ -121,6 +123,11 @@ func Open(path string) (*Repo, error) {
 	if err := r.ReloadConfig(); err != nil {
 		return nil, fmt.Errorf("opening repository %s: %w", path, err)
 	}
+	// Whoever clears a repository's temporary files may have taken their directory with them.
+	if err := os.Mkdir(filepath.Join(abs, "tmp"), 0o755); err != nil && !errors.Is(err, os.ErrExist) &&
+		!errors.Is(err, os.ErrPermission) && !errors.Is(err, syscall.EROFS) {
+		return nil, fmt.Errorf("opening repository %s: %w", path, err)
+	}
 	if parent, ok := r.config.Get("core", "parent"); ok && parent != "" {
 		if r.parent, err = Open(parent); err != nil {
 			return nil, fmt.Errorf("opening repository %s: its parent: %w", path, err)
@@ -153,9 +160,13 @@ func (r *Repo) ReloadConfig() error {
 	if err != nil {
 		return fmt.Errorf("config: core.mode: %w", err)
 	}
+	noXattrs, err := f.Bool("core", "disable-xattrs", false)
+	if err != nil {
+		return fmt.Errorf("config: %w", err)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.config, r.mode = f, mode
+	r.config, r.mode, r.noXattrs = f, mode, noXattrs
 	return nil
 }
 
@@ -164,6 +175,9 @@ func (r *Repo) Path() string { return r.path }
 
 // Mode returns how the repository stores files.
 func (r *Repo) Mode() Mode { return r.mode }
+
+// DisablesXattrs says whether core.disable-xattrs is set: extended attributes are then no part of what is recorded.
+func (r *Repo) DisablesXattrs() bool { return r.noXattrs }
 
 // Close releases what the repository holds open. Transactions end by Commit or Abort, not by Close.
 func (r *Repo) Close() error { return nil }

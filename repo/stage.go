@@ -99,6 +99,9 @@ func (s *stagedFile) setAttributes(info object.FileInfo) error {
 		return needRoot(err)
 	}
 	for _, x := range info.Xattrs {
+		if s.t.r.noXattrs {
+			break
+		}
 		if err := unix.Fsetxattr(s.fd, x.Name, x.Value, 0); err != nil {
 			return fmt.Errorf("setting extended attribute %s: %w", x.Name, err)
 		}
@@ -117,6 +120,24 @@ func needRoot(err error) error {
 func zeroTime(fd int) error {
 	ts := [2]unix.Timespec{{Nsec: unix.UTIME_OMIT}, unix.NsecToTimespec(time.Unix(0, 0).UnixNano())}
 	return unix.UtimesNanoAt(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(fd), ts[:], 0)
+}
+
+// adopt makes a hard link to a file the content of a new one in the staging directory; false means that a copy must do.
+func (t *Txn) adopt(path string, f *os.File) (*stagedFile, bool) {
+	rel := tempRel()
+	if unix.Link(path, filepath.Join(t.stage.dir, rel)) != nil {
+		return nil, false
+	}
+	fd, err := unix.Open(filepath.Join(t.stage.dir, rel), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err == nil {
+		var a, b unix.Stat_t
+		if unix.Fstat(fd, &a) == nil && unix.Fstat(int(f.Fd()), &b) == nil && a.Dev == b.Dev && a.Ino == b.Ino {
+			return &stagedFile{t: t, fd: fd, rel: rel}, true
+		}
+		unix.Close(fd)
+	}
+	os.Remove(filepath.Join(t.stage.dir, rel))
+	return nil, false
 }
 
 // stageBytes stages a file whose stored form is at hand.
@@ -227,9 +248,29 @@ func (t *Txn) WriteMetadata(kind object.Kind, data []byte) (object.ID, error) {
 // ImportMetadata stages a metadata object that came from elsewhere, after checking that the bytes have that name (R1, R7).
 func (t *Txn) ImportMetadata(n object.Name, data []byte) error {
 	if got := object.MetadataID(data); got != n.ID {
-		return fmt.Errorf("importing object %s: its bytes have the checksum %s", n, got)
+		return fmt.Errorf("importing object %s: %w", n, &CorruptedError{n, got})
 	}
 	return t.writeMetadata(n, data)
+}
+
+// ImportMetadataFrom is ImportMetadata of bytes that were read from src: on the same file system the object becomes a
+// hard link, because metadata is stored alike in all modes. Whether it has its name is not looked at when src is trusted.
+func (t *Txn) ImportMetadataFrom(src *Repo, n object.Name, data []byte, opts ImportOptions) error {
+	if got := object.MetadataID(data); got != n.ID && !opts.Trusted {
+		return fmt.Errorf("importing object %s: %w", n, &CorruptedError{n, got})
+	}
+	if ok, err := t.Has(n); ok || err != nil {
+		t.count(n.Kind)
+		return err
+	}
+	if err := checkMetadata(n.Kind, data); err != nil {
+		return fmt.Errorf("writing object %s: %w", n, err)
+	}
+	if ok, err := t.linkObject(src, n); ok || err != nil {
+		t.count(n.Kind)
+		return err
+	}
+	return t.ImportMetadata(n, data)
 }
 
 func (t *Txn) writeMetadata(n object.Name, data []byte) error {

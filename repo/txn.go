@@ -14,13 +14,14 @@ import (
 // Txn is a transaction. What it is given becomes visible at Commit, in the order that R2 and R3 ask for, or never.
 // Its methods may be called from several goroutines until Commit or Abort.
 type Txn struct {
-	r     *Repo
-	ctx   context.Context
-	lock  *repoLock
-	stage *staging
-	space *space
-	fsync bool
-	level int // of compression
+	r        *Repo
+	ctx      context.Context
+	lock     *repoLock
+	stage    *staging
+	space    *space
+	fsync    bool
+	userOnly bool // refuse files that no bare-user-only repository could have
+	level    int  // of compression
 
 	mu       sync.Mutex
 	staged   map[object.Name]string // name -> path in the staging directory
@@ -71,6 +72,10 @@ func (r *Repo) Begin(ctx context.Context) (*Txn, error) {
 	}
 	return t, nil
 }
+
+// SetFlush says whether Commit flushes what it publishes; core.fsync in the configuration says it before. Without, a
+// power cut soon after may leave refs to objects that are not there (R2 does not hold).
+func (t *Txn) SetFlush(on bool) { t.fsync = on }
 
 // Repo returns the repository of the transaction.
 func (t *Txn) Repo() *Repo { return t.r }

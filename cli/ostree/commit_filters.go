@@ -42,7 +42,7 @@ func (o *commitOptions) filters(w *tree.WriteOptions) error {
 	return nil
 }
 
-var overrideLine = regexp.MustCompile(`^(=?)([0-9]+) (/.*)$`)
+var overrideLine = regexp.MustCompile(`^([=+]?)([0-9]+) (/.*)$`)
 
 // readOverrides reads lines of `=MODE PATH`, which sets a mode, and `MODE PATH`, which adds bits. MODE is decimal.
 func (o *commitOptions) readOverrides() (map[string]func(uint32) uint32, error) {

@@ -74,7 +74,11 @@ func diff(env *cli.Env, r *repo.Repo, o diffOptions, from, to string) error {
 		return cli.PrintJSON(env.Stdout, list)
 	}
 	for _, c := range changes {
-		fmt.Fprintf(env.Stdout, "%c    %s\n", c.Op, c.Path)
+		name := c.Path
+		if c.Op == 'A' && isDir(to) {
+			name = strings.TrimPrefix(name, "/") // as ostree names what is in a directory only
+		}
+		fmt.Fprintf(env.Stdout, "%c    %s\n", c.Op, name)
 	}
 	return nil
 }

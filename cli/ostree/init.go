@@ -9,9 +9,10 @@ import (
 
 func init() { register(newInit) }
 
+// newInit takes operands and passes over them, as scripts rely on.
 func newInit(env *cli.Env) *cobra.Command {
 	var mode, collection string
-	c := &cobra.Command{Use: "init", Short: "Initialize a new empty repository", Args: need(0, 0, "")}
+	c := &cobra.Command{Use: "init", Short: "Initialize a new empty repository", Args: cobra.ArbitraryArgs}
 	path := addRepo(c)
 	c.Flags().StringVar(&mode, "mode", "bare", "Initialize repository in `MODE`: bare, bare-user, bare-user-only or archive")
 	c.Flags().StringVar(&collection, "collection-id", "", "Globally unique `ID` of the collection of refs in this repository")

@@ -6,6 +6,7 @@ import (
 	"io"
 	"path"
 	"strings"
+	"syscall"
 
 	"photree/cli"
 	"photree/repo"
@@ -88,6 +89,9 @@ func list(env *cli.Env, r *repo.Repo, o lsOptions, rev string, paths []string) e
 }
 
 func lookupError(p string, err error) error {
+	if errors.Is(err, syscall.ENOTDIR) {
+		return cli.Fail("Inspecting path '%s': Not a directory", p)
+	}
 	if errors.Is(err, repo.ErrNotFound) {
 		return cli.Fail("Inspecting path '%s': No such file or directory: %s", p, p)
 	}
@@ -206,7 +210,7 @@ func cat(w io.Writer, r *repo.Repo, id object.ID, p string) error {
 		return lookupError(p, err)
 	}
 	if e.Dir {
-		return fmt.Errorf("reading %s: it is a directory", p)
+		return cli.Fail("Can't open directory %s", p)
 	}
 	_, _, content, err := r.OpenFile(e.ID)
 	if err != nil {

@@ -12,13 +12,16 @@ import (
 )
 
 // treeSource is one of the trees that a commit is laid together from: a directory or a commit.
-type treeSource struct{ dir, rev string }
+type treeSource struct {
+	dir, rev string
+	asItIs   bool // the options that change files do not apply
+}
 
 // sources lists the trees to commit, from the bottom up.
 func (o *commitOptions) sources(args []string) ([]treeSource, error) {
 	var trees []treeSource
 	if o.base != "" {
-		trees = append(trees, treeSource{rev: o.base})
+		trees = append(trees, treeSource{rev: o.base, asItIs: true})
 	}
 	for _, t := range o.trees {
 		kind, value, ok := strings.Cut(t, "=")
@@ -45,34 +48,40 @@ func (o *commitOptions) sources(args []string) ([]treeSource, error) {
 }
 
 // writeTrees stages the trees and lays each over those before it. The metadata of a directory is that of the topmost
-// tree which has it.
-func writeTrees(ctx context.Context, txn *repo.Txn, trees []treeSource, o tree.WriteOptions) (root, meta object.ID, err error) {
+// tree which has it. hits counts the files that were known without reading.
+func writeTrees(ctx context.Context, txn *repo.Txn, trees []treeSource, o tree.WriteOptions) (root, meta object.ID, hits int, err error) {
 	for i, t := range trees {
-		above, aboveMeta, err := writeTree(ctx, txn, t, o)
+		above, aboveMeta, cached, err := writeTree(ctx, txn, t, o)
 		if err != nil {
-			return root, meta, err
+			return root, meta, hits, err
 		}
+		hits += cached
 		if i == 0 {
 			root = above
 		} else if root, err = overlay(txn, root, above); err != nil {
-			return root, meta, err
+			return root, meta, hits, err
 		}
 		meta = aboveMeta
 	}
-	return root, meta, nil
+	return root, meta, hits, nil
 }
 
-func writeTree(ctx context.Context, txn *repo.Txn, t treeSource, o tree.WriteOptions) (root, meta object.ID, err error) {
+func writeTree(ctx context.Context, txn *repo.Txn, t treeSource, o tree.WriteOptions) (root, meta object.ID, hits int, err error) {
 	if t.rev == "" {
-		root, meta, _, err = tree.Write(ctx, txn, t.dir, o)
-		return root, meta, err
+		var st tree.Stats
+		root, meta, st, err = tree.Write(ctx, txn, t.dir, o)
+		return root, meta, st.CacheHits, err
 	}
 	id, err := txn.Repo().ResolveRev(t.rev)
 	if err != nil {
-		return root, meta, err
+		return root, meta, 0, err
 	}
 	commit, err := txn.Repo().LoadCommit(id)
-	return commit.Root, commit.RootMeta, err
+	if err != nil || t.asItIs {
+		return commit.Root, commit.RootMeta, 0, err
+	}
+	root, meta, err = tree.Rewrite(ctx, txn, commit.Root, commit.RootMeta, o)
+	return root, meta, 0, err
 }
 
 // overlay stages the union of two dirtrees: names of above win, directories that both have are laid together.

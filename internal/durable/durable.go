@@ -39,7 +39,17 @@ func ReplaceFile(path string, data []byte, perm os.FileMode) error {
 	return replaceFile(path, data, perm)
 }
 
-func replaceFile(path string, data []byte, perm os.FileMode) (err error) {
+// ReplaceFileUnflushed is ReplaceFile for a user who has asked for speed rather than safety: a power cut may leave the
+// file empty.
+func ReplaceFileUnflushed(path string, data []byte, perm os.FileMode) error {
+	return writeBeside(path, data, perm, func(*os.File) error { return nil })
+}
+
+func replaceFile(path string, data []byte, perm os.FileMode) error {
+	return writeBeside(path, data, perm, (*os.File).Sync)
+}
+
+func writeBeside(path string, data []byte, perm os.FileMode, flush func(*os.File) error) (err error) {
 	tmp := tempName(path)
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
@@ -53,7 +63,7 @@ func replaceFile(path string, data []byte, perm os.FileMode) (err error) {
 	_, err = f.Write(data)
 	err = errors.Join(err, f.Chmod(perm))
 	if err == nil {
-		err = f.Sync()
+		err = flush(f)
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)

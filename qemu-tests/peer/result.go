@@ -77,7 +77,7 @@ var (
 	planLine    = regexp.MustCompile(`^1\.\.(\d+)\s*(?:#\s*(?i:skip)\s*(.*))?`)
 	skippedLine = regexp.MustCompile(`(?i)#\s*skip`)
 	// noiseLine is what may come behind the words that say why a script gives up.
-	noiseLine = regexp.MustCompile(`^(Unexpected nonzero exit status|gpg-connect-agent|# |ok|\s*$)`)
+	noiseLine = regexp.MustCompile(`^(Unexpected nonzero exit status|gpg-connect-agent|OK closing|# |ok|\s*$)`)
 )
 
 // judge reads the output of a script, which is in the Test Anything Protocol with the noise of its commands around it.

@@ -132,7 +132,10 @@ func (t DirTree) Check() error {
 
 // CheckFilename refuses what cannot be one component of a path.
 func CheckFilename(name string) error {
-	if name == "" || name == "." || name == ".." || strings.ContainsAny(name, "/\x00") {
+	if strings.Contains(name, "/") {
+		return fmt.Errorf("Invalid / in filename %s", name) //nolint:staticcheck // words that scripts look for
+	}
+	if name == "" || name == "." || name == ".." || strings.Contains(name, "\x00") {
 		return fmt.Errorf("%q is not a file name", name)
 	}
 	if len(name) > 255 {
@@ -164,7 +167,7 @@ func DecodeDirTree(data []byte) (DirTree, error) {
 		}
 	}
 	if err := t.Check(); err != nil {
-		return DirTree{}, fmt.Errorf("decoding a dirtree: %w", err)
+		return DirTree{}, err
 	}
 	return t, nil
 }

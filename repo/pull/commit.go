@@ -35,7 +35,7 @@ func (p *puller) visitCommit(ctx context.Context, j job) error {
 			}
 		}
 	} else if commit, err = p.fetchCommit(ctx, j, partial); err != nil {
-		if j.older && p.o.Depth < 0 && (errors.Is(err, errNotFound) || errors.Is(err, repo.ErrNotFound)) {
+		if j.older && (errors.Is(err, errNotFound) || errors.Is(err, repo.ErrNotFound)) {
 			return nil // the server has pruned its history here
 		}
 		return err
@@ -83,8 +83,8 @@ func (p *puller) fetchCommit(ctx context.Context, j job, marked bool) (object.Co
 	if err != nil {
 		return object.Commit{}, fmt.Errorf("pulling commit %s: %w", id, err)
 	}
-	if got := object.MetadataID(data); got != id {
-		return object.Commit{}, fmt.Errorf("pulling commit %s: the server sent something else (its checksum is %s)", id, got)
+	if got := object.MetadataID(data); got != id && !p.src.trusted() {
+		return object.Commit{}, fmt.Errorf("pulling commit %s: %w", id, &repo.CorruptedError{Object: j.name, Actual: got})
 	}
 	signers, err := p.keys.checkCommit(id, data, detached)
 	if err != nil {
@@ -103,7 +103,7 @@ func (p *puller) fetchCommit(ctx context.Context, j job, marked bool) (object.Co
 			return object.Commit{}, err
 		}
 	}
-	if err := p.txn.ImportMetadata(j.name, data); err != nil {
+	if err := p.src.stage(p.txn, j.name, data); err != nil {
 		return object.Commit{}, fmt.Errorf("pulling commit %s: %w", id, err)
 	}
 	p.metaDone.Add(1)

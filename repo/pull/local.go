@@ -54,6 +54,12 @@ func (s *localSource) metadata(_ context.Context, n object.Name) ([]byte, error)
 	return s.repo.LoadMetadata(n)
 }
 
+func (s *localSource) trusted() bool { return !s.untrusted }
+
+func (s *localSource) stage(txn *repo.Txn, n object.Name, data []byte) error {
+	return txn.ImportMetadataFrom(s.repo, n, data, repo.ImportOptions{Trusted: !s.untrusted})
+}
+
 func (s *localSource) content(_ context.Context, txn *repo.Txn, id object.ID) error {
 	return txn.ImportObject(s.repo, object.Name{ID: id, Kind: object.KindFile}, repo.ImportOptions{Trusted: !s.untrusted})
 }

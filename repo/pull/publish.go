@@ -113,7 +113,7 @@ func (p *puller) checkpoint(ctx context.Context) error {
 	if p.txn.Stats().StoredBytes == 0 {
 		return nil
 	}
-	next, err := begin(ctx, p.txn.Repo())
+	next, err := begin(ctx, p.txn.Repo(), p.o)
 	if err != nil {
 		return err
 	}

@@ -52,8 +52,13 @@ type Options struct {
 	GPGVerify, GPGVerifySummary bool
 	// CacheDir is where summaries are kept for the next time; without it in tmp/cache of the repository.
 	CacheDir string
-	// Untrusted has Local verify each object of the source rather than link to it.
+	// UserOnlyFiles refuses files with modes that a bare-user-only repository cannot have.
+	UserOnlyFiles bool
+	// Untrusted has Local verify each object of the source, also when it becomes a hard link.
 	Untrusted bool
+
+	// NoFlush leaves out the flush at the end: a power cut soon after may lose what was pulled.
+	NoFlush bool
 
 	// Header is added to each request.
 	Header http.Header
@@ -176,7 +181,7 @@ func run(ctx context.Context, r *repo.Repo, o *Options, remote remoteConfig, src
 	if err != nil {
 		return Result{}, err
 	}
-	txn, err := begin(ctx, r)
+	txn, err := begin(ctx, r, o)
 	if err != nil {
 		return Result{}, err
 	}
@@ -192,8 +197,16 @@ func run(ctx context.Context, r *repo.Repo, o *Options, remote remoteConfig, src
 }
 
 // begin starts a transaction that outlives ctx: what has arrived when the user interrupts is still to be kept.
-func begin(ctx context.Context, r *repo.Repo) (*repo.Txn, error) {
+func begin(ctx context.Context, r *repo.Repo, o *Options) (*repo.Txn, error) {
 	waiting, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer context.AfterFunc(ctx, cancel)()
-	return r.Begin(waiting)
+	txn, err := r.Begin(waiting)
+	if err != nil {
+		return nil, err
+	}
+	txn.SetUserOnlyModes(o.UserOnlyFiles)
+	if o.NoFlush {
+		txn.SetFlush(false)
+	}
+	return txn, nil
 }

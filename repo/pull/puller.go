@@ -276,7 +276,7 @@ func (p *puller) obtain(ctx context.Context, n object.Name) ([]byte, error) {
 			return nil, fmt.Errorf("pulling object %s: %w", n, err)
 		}
 	}
-	if err := p.txn.ImportMetadata(n, data); err != nil {
+	if err := p.src.stage(p.txn, n, data); err != nil {
 		return nil, fmt.Errorf("pulling object %s: %w", n, err)
 	}
 	p.metaDone.Add(1)

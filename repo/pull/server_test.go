@@ -76,7 +76,7 @@ func TestServersThatMisbehave(t *testing.T) {
 		{why: "the commit is not there", when: is(commitPath), answer: status(404), message: "pulling commit " + id.String()},
 		{why: "another commit comes", when: is(commitPath), answer: func(_ *testing.T, w http.ResponseWriter, _ string) {
 			w.Write(read("objects/" + other.String()[:2] + "/" + other.String()[2:] + ".commit"))
-		}, message: "something else"},
+		}, message: "Corrupted commit object"},
 		{why: "a tree is garbage", when: is(".dirtree"), answer: send("garbage"), message: ".dirtree"},
 		{why: "a tree is not there", when: is(".dirtree"), answer: status(404), message: ".dirtree"},
 		{why: "a dirmeta is garbage", when: is(".dirmeta"), answer: send("garbage"), message: ".dirmeta"},

@@ -28,6 +28,10 @@ type source interface {
 	detached(ctx context.Context, commit object.ID) (gvariant.Dict, error)
 	// metadata returns the bytes of a metadata object.
 	metadata(ctx context.Context, n object.Name) ([]byte, error)
+	// trusted says whether the source's word is taken that its objects are what their names say.
+	trusted() bool
+	// stage stages a metadata object that was just read, once it is found to have its name.
+	stage(txn *repo.Txn, n object.Name, data []byte) error
 	// content stages a file object; the transaction verifies it.
 	content(ctx context.Context, txn *repo.Txn, id object.ID) error
 	// traffic returns the requests and bytes so far.
@@ -131,6 +135,12 @@ func (s *httpSource) optional(ctx context.Context, path string, limit int64) ([]
 
 func (s *httpSource) metadata(ctx context.Context, n object.Name) ([]byte, error) {
 	return s.main.small(ctx, loosePath(n), maxMetadata)
+}
+
+func (s *httpSource) trusted() bool { return false }
+
+func (s *httpSource) stage(txn *repo.Txn, n object.Name, data []byte) error {
+	return txn.ImportMetadata(n, data)
 }
 
 func (s *httpSource) content(ctx context.Context, txn *repo.Txn, id object.ID) error {

@@ -36,10 +36,15 @@ type CheckoutOptions struct {
 	RequireHardlinks bool   // fail rather than copy
 	ForceCopy        bool   // never make hard links
 	Union            Union
-	Whiteouts        bool                   // names .wh.X remove X, as in container layers
-	Skip             func(path string) bool // names for which it is true are left out; called from several goroutines
-	Workers          int                    // 0: one a processor
-	Progress         func(done int)         // told the number of files so far, from several goroutines
+	Whiteouts        bool // names .wh.X remove X, as in container layers
+	// PassWhiteouts makes names .ostree-wh.X devices X that overlayfs takes for removed files, so that a tree can hold
+	// the layers of an overlay.
+	PassWhiteouts bool
+	UserOnlyDirs  bool                   // directories are not writable by others, nor set-id or sticky
+	DisableCache  bool                   // do not share the files of checkouts of an archive repository in user mode
+	Skip          func(path string) bool // names for which it is true are left out; paths begin at Subpath
+	Workers       int                    // 0: one a processor
+	Progress      func(done int)         // told the number of files so far, from several goroutines
 }
 
 // checkout is one call of Checkout.
@@ -48,7 +53,9 @@ type checkout struct {
 	cancel context.CancelCauseFunc
 	r      *repo.Repo
 	o      CheckoutOptions
-	link   bool // files can be hard links
+	link   bool   // files can be hard links
+	cache  bool   // ... to files in the cache of an archive repository
+	sub    string // the path that the checkout starts at, without a slash at its end
 	files  atomic.Int64
 	temps  atomic.Int64 // names of files that replace others
 
@@ -92,6 +99,7 @@ func CheckoutTree(ctx context.Context, r *repo.Repo, root, meta object.ID, dest 
 		if start, err = Lookup(r, root, meta, "/"+sub); err != nil {
 			return err
 		}
+		c.sub = start.Path
 	}
 	return c.run(start, dest)
 }
@@ -105,12 +113,26 @@ func (c *checkout) planLinks() error {
 		c.link = c.o.UserMode
 	case repo.ModeBareUserOnly:
 		c.link = true
-	}
-	if c.o.RequireHardlinks && !c.link {
-		return fmt.Errorf("files of a repository of mode %s cannot be hard links in such a checkout", c.r.Mode())
+	case repo.ModeArchive:
+		on, err := c.r.Config().Bool("core", "enable-uncompressed-cache", true)
+		if err != nil {
+			return fmt.Errorf("config: %w", err)
+		}
+		c.cache = on && c.o.UserMode && !c.o.DisableCache && !c.o.ForceCopy
 	}
 	c.link = c.link && !c.o.ForceCopy
 	return nil
+}
+
+// cannotLink is the error for a file that should be a hard link and cannot be one, in words that scripts look for.
+func (c *checkout) cannotLink() error {
+	switch c.r.Mode() {
+	case repo.ModeBare:
+		return errors.New("Bare repository mode cannot hardlink in user checkout mode") //nolint:staticcheck
+	case repo.ModeBareUser:
+		return errors.New("User repository mode requires user checkout mode to hardlink") //nolint:staticcheck
+	}
+	return fmt.Errorf("files of a repository of mode %s cannot be hard links in such a checkout", c.r.Mode())
 }
 
 // job is the files of one directory that a worker makes.
@@ -216,6 +238,7 @@ func (c *checkout) dir(e Entry, dest string, jobs chan<- job) error {
 }
 
 func (c *checkout) skip(path string, t object.DirTree) object.DirTree {
+	path = "/" + strings.TrimPrefix(strings.TrimPrefix(path, c.sub), "/")
 	var out object.DirTree
 	for _, f := range t.Files {
 		if !c.o.Skip(join(path, f.Name)) {
@@ -270,7 +293,14 @@ func (c *checkout) makeDir(dest string, meta object.DirMeta) error {
 			return &os.PathError{Op: "lstat", Path: dest, Err: err}
 		}
 		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-			return fmt.Errorf("%s exists and is not a directory", dest)
+			if !c.o.Whiteouts {
+				return fmt.Errorf("%s exists and is not a directory", dest)
+			}
+			// A layer above may make a directory of a file.
+			if err := os.Remove(dest); err != nil {
+				return err
+			}
+			return c.makeDir(dest, meta)
 		}
 		// An existing directory keeps its owner and time, as ostree leaves it; only those made here are set.
 		return nil
@@ -285,11 +315,14 @@ func (c *checkout) makeDir(dest string, meta object.DirMeta) error {
 // closeDir sets what a finished directory has; the time is 0, so that all checkouts are alike.
 func (c *checkout) closeDir(d dirClose) error {
 	mode := d.meta.Mode & 0o7777
+	if c.o.UserOnlyDirs || c.r.Mode() == repo.ModeBareUserOnly {
+		mode &= 0o775
+	}
 	if !c.o.UserMode && c.r.Mode() != repo.ModeBareUserOnly {
 		if err := unix.Lchown(d.path, int(d.meta.UID), int(d.meta.GID)); err != nil {
 			return fmt.Errorf("setting the owner of %s: %w; without root, check out in user mode", d.path, err)
 		}
-		for _, x := range d.meta.Xattrs {
+		for _, x := range c.xattrs(d.meta.Xattrs) {
 			if err := unix.Lsetxattr(d.path, x.Name, x.Value, 0); err != nil {
 				return fmt.Errorf("setting extended attribute %s of %s: %w", x.Name, d.path, err)
 			}
@@ -303,4 +336,12 @@ func (c *checkout) closeDir(d dirClose) error {
 		return &os.PathError{Op: "utimes", Path: d.path, Err: err}
 	}
 	return nil
+}
+
+// xattrs returns the attributes that are set on what is made.
+func (c *checkout) xattrs(x object.Xattrs) object.Xattrs {
+	if c.r.DisablesXattrs() {
+		return nil
+	}
+	return x
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -18,6 +19,9 @@ import (
 // file makes one file or symbolic link.
 func (c *checkout) file(dir, name string, id object.ID) error {
 	dest := dir + "/" + name
+	if hidden, ok := strings.CutPrefix(name, passedWhiteout); ok && c.o.PassWhiteouts {
+		return c.whiteout(dir+"/"+hidden, id)
+	}
 	err := c.makeFile(dest, id)
 	if errors.Is(err, os.ErrExist) && c.o.Union != UnionNone {
 		err = c.exists(dest, id)
@@ -39,7 +43,7 @@ func (c *checkout) exists(dest string, id object.ID) error {
 	case UnionIdentical:
 		same, err := c.same(dest, id)
 		if err == nil && !same {
-			err = errors.New("exists and is another file")
+			err = &os.PathError{Op: "link", Path: dest, Err: unix.EEXIST}
 		}
 		return err
 	}
@@ -49,7 +53,14 @@ func (c *checkout) exists(dest string, id object.ID) error {
 	if err := c.makeFile(tmp, id); err != nil {
 		return err
 	}
-	if err := durable.Move(tmp, dest); err != nil {
+	err := durable.Move(tmp, dest)
+	if errors.Is(err, unix.EISDIR) && c.o.Whiteouts {
+		// A layer above may make a file of a directory.
+		if err = os.RemoveAll(dest); err == nil {
+			err = durable.Move(tmp, dest)
+		}
+	}
+	if err != nil {
 		os.Remove(tmp)
 		return err
 	}
@@ -95,6 +106,9 @@ func (c *checkout) same(dest string, id object.ID) (bool, error) {
 }
 
 func (c *checkout) makeFile(dest string, id object.ID) error {
+	if c.o.RequireHardlinks && !c.link && !c.cache {
+		return c.cannotLink()
+	}
 	if c.link {
 		src := c.r.ObjectPath(object.Name{ID: id, Kind: object.KindFile})
 		linked, err := c.hardlink(src, dest)
@@ -102,7 +116,76 @@ func (c *checkout) makeFile(dest string, id object.ID) error {
 			return err
 		}
 	}
+	if c.cache {
+		if linked, err := c.linkCached(dest, id); linked || err != nil {
+			return err
+		}
+	}
 	return c.copy(dest, id)
+}
+
+// linkCached links a file of the cache to its place, and makes it first if need be. False means that the file must be
+// copied: it is a symbolic link or empty, or the cache cannot be used.
+func (c *checkout) linkCached(dest string, id object.ID) (bool, error) {
+	name := id.String()
+	dir := filepath.Join(c.r.Path(), repo.UncompressedCache, name[:2])
+	path := filepath.Join(dir, name[2:]+".file")
+	err := unix.Link(path, dest)
+	if err == unix.ENOENT {
+		info, size, err := c.r.LoadFileInfo(id)
+		if err != nil || !info.IsRegular() || size == 0 {
+			return false, err
+		}
+		if os.MkdirAll(dir, 0o755) != nil {
+			return false, nil // a repository that others own
+		}
+		tmp := filepath.Join(dir, fmt.Sprintf(".%s-%d-%d", name[2:], os.Getpid(), c.temps.Add(1)))
+		if err := c.copy(tmp, id); err != nil {
+			return false, err
+		}
+		if err := durable.Move(tmp, path); err != nil {
+			os.Remove(tmp)
+			return false, err
+		}
+		return c.linkCached(dest, id)
+	}
+	switch err {
+	case nil:
+		return true, nil
+	case unix.EEXIST:
+		return false, &os.LinkError{Op: "link", Old: path, New: dest, Err: err}
+	}
+	return false, nil
+}
+
+// passedWhiteout is how a name begins that stands for a whiteout of overlayfs.
+const passedWhiteout = ".ostree-wh."
+
+// whiteout makes the device that overlayfs takes for a removed file, with the owner, mode and attributes of an object.
+func (c *checkout) whiteout(dest string, id object.ID) error {
+	if err := object.CheckFilename(filepath.Base(dest)); err != nil {
+		return err
+	}
+	info, _, err := c.r.LoadFileInfo(id)
+	if err != nil {
+		return err
+	}
+	if err := unix.Mknod(dest, unix.S_IFCHR|info.Mode&0o777, 0); err != nil {
+		if err != unix.EEXIST || c.o.Union == UnionNone {
+			return &os.PathError{Op: "mknod", Path: dest, Err: err}
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(dest, &st); err == nil && st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == 0 || c.o.Union == UnionAdd {
+			return nil
+		}
+		return &os.PathError{Op: "mknod", Path: dest, Err: err}
+	}
+	if !c.o.UserMode && c.r.Mode() != repo.ModeBareUserOnly {
+		if err := unix.Lchown(dest, int(info.UID), int(info.GID)); err != nil {
+			return &os.PathError{Op: "chown", Path: dest, Err: err}
+		}
+	}
+	return unix.Chmod(dest, info.Mode&0o777) // whatever the umask
 }
 
 // hardlink links an object to its place; false means that it must be copied.
@@ -113,19 +196,18 @@ func (c *checkout) hardlink(src, dest string) (bool, error) {
 			return false, ignoreNotExist(err)
 		}
 	}
+	// All empty files of a tree would be one file: many more names than some file systems allow, and nothing gained.
+	var st unix.Stat_t
+	if unix.Lstat(src, &st) == nil && st.Size == 0 {
+		return false, nil
+	}
 	err := unix.Linkat(unix.AT_FDCWD, src, unix.AT_FDCWD, dest, 0)
 	switch err {
 	case nil:
 		return true, nil
 	case unix.ENOENT:
 		return false, nil // in a parent repository, or missing; the copy says which
-	case unix.EMLINK:
-		// Empty files can be very many, and a copy of one costs what a link does.
-		var st unix.Stat_t
-		if unix.Lstat(src, &st) == nil && st.Size == 0 || !c.o.RequireHardlinks {
-			return false, nil
-		}
-	case unix.EXDEV, unix.EPERM:
+	case unix.EXDEV, unix.EPERM, unix.EMLINK:
 		if !c.o.RequireHardlinks {
 			return false, nil
 		}
@@ -159,6 +241,7 @@ func (c *checkout) copy(dest string, id object.ID) error {
 	}
 	defer rc.Close()
 	owner := !c.o.UserMode && c.r.Mode() != repo.ModeBareUserOnly
+	info.Xattrs = c.xattrs(info.Xattrs)
 	if info.IsSymlink() {
 		if err := unix.Symlink(info.Target, dest); err != nil {
 			return &os.PathError{Op: "symlink", Path: dest, Err: err}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"photree/repo"
 	"photree/repo/object"
 )
@@ -74,7 +76,7 @@ func Lookup(r *repo.Repo, root, meta object.ID, path string) (Entry, error) {
 			continue
 		}
 		if !e.Dir {
-			return e, fmt.Errorf("%s: %s is not a directory: %w", path, e.Path, repo.ErrNotFound)
+			return e, fmt.Errorf("%s: %s: %w: %w", path, e.Path, unix.ENOTDIR, repo.ErrNotFound)
 		}
 		t, err := r.LoadDirTree(e.ID)
 		if err != nil {

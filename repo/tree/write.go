@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,6 +35,8 @@ type WriteOptions struct {
 	NoXattrs             bool
 	SkipSpecial          bool // pass over sockets, fifos and devices instead of refusing them
 	LinkCheckoutSpeedup  bool // take a file that is a hard link to an object of the repository for that object, unread
+	DevInoCanonical      bool // the same, and do not apply the other options to such a file
+	Adopt                bool // the caller gives the files up: where they can become objects they are not copied
 	Workers              int  // 0: one a processor
 }
 
@@ -45,6 +49,7 @@ func (o *WriteOptions) changes() bool {
 type Stats struct {
 	Files, Dirs int
 	Bytes       int64 // content of regular files
+	CacheHits   int   // files that were hard links to objects
 }
 
 // node is a directory on its way to a dirtree.
@@ -65,6 +70,7 @@ type writer struct {
 	known  map[repo.DevIno]object.ID // objects of the repository by inode; read only
 
 	bytes atomic.Int64
+	hits  atomic.Int64
 	mu    sync.Mutex
 	links map[repo.DevIno]object.ID // files with several names, read once
 }
@@ -74,10 +80,11 @@ func Write(ctx context.Context, txn *repo.Txn, dir string, opts WriteOptions) (r
 	if txn.Repo().Mode() == repo.ModeBareUserOnly {
 		opts.CanonicalPermissions = true // the mode can hold nothing else
 	}
+	opts.NoXattrs = opts.NoXattrs || txn.Repo().DisablesXattrs()
 	wctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	w := &writer{ctx: wctx, cancel: cancel, txn: txn, dir: dir, opts: opts, links: map[repo.DevIno]object.ID{}}
-	if opts.LinkCheckoutSpeedup && !opts.changes() {
+	if opts.LinkCheckoutSpeedup || opts.DevInoCanonical {
 		if w.known, err = txn.Repo().DevInoCache(); err != nil {
 			return root, meta, st, err
 		}
@@ -89,7 +96,7 @@ func Write(ctx context.Context, txn *repo.Txn, dir string, opts WriteOptions) (r
 	if err != nil {
 		return root, meta, st, fmt.Errorf("reading %s: %w", dir, err)
 	}
-	st.Bytes = w.bytes.Load()
+	st.Bytes, st.CacheHits = w.bytes.Load(), int(w.hits.Load())
 	return root, tree.meta, st, nil
 }
 
@@ -226,7 +233,7 @@ func (w *writer) keep(dir string, e fs.DirEntry) (bool, error) {
 		}
 	}
 	if !utf8.ValidString(e.Name()) {
-		return false, fmt.Errorf("%q: the name is not UTF-8, so no commit can hold it", path)
+		return false, fmt.Errorf("Invalid UTF-8 in filename: %q: no commit can hold it", path) //nolint:staticcheck // words that scripts look for
 	}
 	switch e.Type() & fs.ModeType {
 	case 0, fs.ModeDir, fs.ModeSymlink:
@@ -240,13 +247,23 @@ func (w *writer) keep(dir string, e fs.DirEntry) (bool, error) {
 
 // info makes what is recorded of a file or directory out of what the file system says and the options.
 func (w *writer) info(path string, st *unix.Stat_t, xattrs func() (object.Xattrs, error)) (object.FileInfo, error) {
-	o := &w.opts
 	info := object.FileInfo{UID: st.Uid, GID: st.Gid, Mode: st.Mode}
-	var err error
-	if !o.NoXattrs && !o.CanonicalPermissions {
+	if !w.opts.NoXattrs && !w.opts.CanonicalPermissions {
+		var err error
 		if info.Xattrs, err = xattrs(); err != nil {
 			return info, err
 		}
+	}
+	if !info.IsSymlink() { // its target is not known yet
+		w.opts.apply(path, &info)
+	}
+	return info, nil
+}
+
+// apply makes the changes that the options ask for.
+func (o *WriteOptions) apply(path string, info *object.FileInfo) {
+	if o.NoXattrs {
+		info.Xattrs = nil
 	}
 	if o.OwnerUID != nil {
 		info.UID = *o.OwnerUID
@@ -254,13 +271,12 @@ func (w *writer) info(path string, st *unix.Stat_t, xattrs func() (object.Xattrs
 	if o.OwnerGID != nil {
 		info.GID = *o.OwnerGID
 	}
+	if o.Modify != nil {
+		o.Modify(path, info)
+	}
 	if o.CanonicalPermissions {
-		canonical(&info)
+		canonical(info)
 	}
-	if o.Modify != nil && info.Mode&object.ModeType != object.ModeSymlink {
-		o.Modify(path, &info)
-	}
-	return info, nil
 }
 
 // canonical is what bare-user-only repositories can hold; the rule is ostree's.
@@ -290,8 +306,8 @@ func (w *writer) file(t task) (err error) {
 	}
 	key := repo.DevIno{Dev: st.Dev, Ino: st.Ino}
 	if id, ok := w.known[key]; ok {
-		*t.id = id
-		_, err = w.txn.Has(object.Name{ID: id, Kind: object.KindFile})
+		w.hits.Add(1)
+		*t.id, err = w.cached(t.path, id, &st, f)
 		return err
 	}
 	if st.Nlink > 1 && w.opts.Modify == nil {
@@ -307,7 +323,12 @@ func (w *writer) file(t task) (err error) {
 	if err != nil {
 		return err
 	}
-	if *t.id, err = w.txn.WriteContent(info, st.Size, f); err != nil {
+	if w.opts.Adopt {
+		*t.id, err = w.txn.AdoptContent(info, st.Size, f, full)
+	} else {
+		*t.id, err = w.txn.WriteContent(info, st.Size, f)
+	}
+	if err != nil {
 		return err
 	}
 	w.bytes.Add(st.Size)
@@ -317,6 +338,26 @@ func (w *writer) file(t task) (err error) {
 		w.mu.Unlock()
 	}
 	return nil
+}
+
+// cached takes a file that is a hard link to the object id: that is what it stands for, and not the owner and mode that
+// it has on disk, which in a repository of mode bare-user are others.
+func (w *writer) cached(path string, id object.ID, st *unix.Stat_t, f *os.File) (object.ID, error) {
+	if w.opts.DevInoCanonical || !w.opts.changes() {
+		_, err := w.txn.Has(object.Name{ID: id, Kind: object.KindFile})
+		return id, err
+	}
+	was, _, err := w.txn.Repo().LoadFileInfo(id)
+	if err != nil {
+		return id, err
+	}
+	info := was
+	info.Xattrs = slices.Clone(was.Xattrs)
+	w.opts.apply(path, &info)
+	if bytes.Equal(info.Header(), was.Header()) {
+		return id, nil
+	}
+	return w.txn.WriteContent(info, st.Size, f)
 }
 
 func (w *writer) symlink(path, full string) (object.ID, error) {
@@ -334,9 +375,7 @@ func (w *writer) symlink(path, full string) (object.ID, error) {
 	if !utf8.ValidString(info.Target) {
 		return object.ID{}, errors.New("the target of the symbolic link is not UTF-8, so no commit can hold it")
 	}
-	if w.opts.Modify != nil {
-		w.opts.Modify(path, &info)
-	}
+	w.opts.apply(path, &info)
 	return w.txn.WriteContent(info, 0, strings.NewReader(""))
 }
 
