@@ -51,7 +51,7 @@ func Install(ctx context.Context, o Options, dest string, postprocess bool) (*Re
 			err = os.WriteFile(stateFile(dest), append(data, '\n'), 0o644)
 		}
 		if err == nil {
-			err = durable.Rename(r.tree, dest)
+			err = durable.Move(r.tree, dest)
 		}
 		if err != nil {
 			return false, fmt.Errorf("installing a tree: %w", err)

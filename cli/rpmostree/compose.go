@@ -68,7 +68,7 @@ since the previous commit, no commit is made.`,
 	f.BoolVar(&o.unifiedCore, "unified-core", false, "Accepted and ignored")
 	f.BoolVar(&o.disableSELinux, "disable-selinux", false, "Accepted and ignored: files get no labels")
 	for _, name := range []string{"unified-core", "disable-selinux", "download-only-rpms"} {
-		f.MarkHidden(name)
+		_ = f.MarkHidden(name)
 	}
 	return c
 }

@@ -3,7 +3,7 @@ package rpm
 import (
 	"crypto"
 	//lint:ignore SA1019 packages of its time are signed with it
-	"crypto/dsa"
+	"crypto/dsa" //nolint:staticcheck // the same
 	"crypto/rsa"
 	"encoding/binary"
 	"fmt"
