@@ -66,8 +66,15 @@ func (r *run) layout() rootfs.Layout {
 }
 
 // earlierAccounts are those of the previous commit, so that ids stay.
-func (r *run) earlierAccounts() (a rootfs.Accounts) {
-	if r.prev == nil || !r.Treefile.WantPreservePasswd() {
+func (r *run) earlierAccounts() rootfs.Accounts {
+	if !r.Treefile.WantPreservePasswd() {
+		return rootfs.Accounts{}
+	}
+	return r.previousAccounts()
+}
+
+func (r *run) previousAccounts() (a rootfs.Accounts) {
+	if r.prev == nil {
 		return a
 	}
 	// A tree has either or both: what is not there counts as empty.

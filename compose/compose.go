@@ -111,7 +111,7 @@ type run struct {
 // Compose makes the commit.
 func Compose(ctx context.Context, o Options) (*Result, error) {
 	r := &run{Options: o, log: &steps{log: o.Log}}
-	return r.take(ctx, r.previous, r.metadata, r.solve, r.inputs, r.download, r.install, r.commit)
+	return r.take(ctx, r.previous, r.metadata, r.solve, r.inputs, r.download, r.install, r.checkAccounts, r.commit)
 }
 
 // stage is a step of a compose; done ends it before the others.

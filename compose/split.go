@@ -86,7 +86,7 @@ func CommitTree(ctx context.Context, o Options, dir string) (*Result, error) {
 		return nil, errors.New("committing a tree: no repository")
 	}
 	r := &run{Options: o, log: &steps{log: o.Log}, tree: dir}
-	return r.take(ctx, r.previous, r.describe, r.commit)
+	return r.take(ctx, r.previous, r.describe, r.checkAccounts, r.commit)
 }
 
 // recall reads the file beside the tree.
