@@ -61,3 +61,22 @@ func (r *Repo) StopPruneAfter(opts PruneOptions, n int, half bool) error {
 	}
 	return nil
 }
+
+// StopSummaryAfter runs the first n steps of the publication of a summary.
+func (r *Repo) StopSummaryAfter(opts SummaryOptions, n int) error {
+	s, err := r.makeSummary(opts)
+	if err != nil {
+		return err
+	}
+	data := s.Encode()
+	d, err := opts.Sign(data)
+	if err != nil {
+		return err
+	}
+	for _, s := range r.summarySteps(data, d.Value().Bytes())[:n] {
+		if err := s.run(); err != nil {
+			return fmt.Errorf("%s: %w", s.name, err)
+		}
+	}
+	return nil
+}

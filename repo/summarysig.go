@@ -1,7 +1,6 @@
 package repo
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -77,17 +76,21 @@ type summaryStep struct {
 }
 
 // summarySteps replaces two files that readers see as one. Both cannot change at once, so between them the signatures of
-// the old and of the new summary stand in one file: one good signature is enough for every reader. A summary that is not
-// signed has no signatures beside it at any time.
+// the old and of the new summary stand in one file: one good signature is enough. A summary that is not signed has no
+// signatures beside it at any time.
+//
+// The old signatures come first, because GnuPG, which other programs verify with, ends at the first bad one. So it takes
+// the joint file for the old summary only, and what comes next is prepared to make the moment of the new one short.
 func (r *Repo) summarySteps(summary, signatures []byte) []summaryStep {
 	file, sig := filepath.Join(r.path, "summary"), filepath.Join(r.path, "summary.sig")
-	write := summaryStep{"write the summary", func() error { return durable.WriteFile(file, summary, 0o644) }}
+	nextFile, nextSig := filepath.Join(r.path, "tmp/next-summary"), filepath.Join(r.path, "tmp/next-summary.sig")
 	drop := summaryStep{"remove the old signatures", func() error { return durable.Remove(sig) }}
+	write := summaryStep{"write the summary", func() error { return durable.WriteFile(file, summary, 0o644) }}
+	sign := summaryStep{"write the new signatures", func() error { return durable.WriteFile(sig, signatures, 0o644) }}
 	if signatures == nil {
 		return []summaryStep{drop, write}
 	}
 	old, err := os.ReadFile(sig)
-	sign := summaryStep{"write the new signatures", func() error { return durable.WriteFile(sig, signatures, 0o644) }}
 	if err != nil || len(old) == 0 {
 		return []summaryStep{write, sign}
 	}
@@ -96,36 +99,36 @@ func (r *Repo) summarySteps(summary, signatures []byte) []summaryStep {
 		// What is there are no signatures of the old summary.
 		return []summaryStep{drop, write, sign}
 	}
-	if bytes.Equal(both, signatures) {
-		return []summaryStep{sign, write}
-	}
 	return []summaryStep{
+		{"prepare", func() error {
+			return errors.Join(durable.WriteFile(nextFile, summary, 0o644), durable.WriteFile(nextSig, signatures, 0o644))
+		}},
 		{"write the signatures of both", func() error { return durable.WriteFile(sig, both, 0o644) }},
-		write, sign,
+		{"rename the summary", func() error { return durable.Rename(nextFile, file) }},
+		{"rename the new signatures", func() error { return durable.Rename(nextSig, sig) }},
 	}
 }
 
-// bothSignatures joins two files of signatures.
+// bothSignatures joins two files of signatures, the old ones first.
 func bothSignatures(old, fresh []byte) ([]byte, error) {
 	a, err1 := gvariant.Parse("a{sv}", old)
 	b, err2 := gvariant.Parse("a{sv}", fresh)
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}
-	all := b.Dict()
-	for _, e := range a.Dict() {
-		mine, ok := all.Get(e.Key)
-		if !ok {
-			all.Set(e.Key, e.Value)
-			continue
+	all := append(gvariant.Dict{}, a.Dict()...)
+	for _, e := range b.Dict() {
+		mine, theirs := unwrapVariant(e.Value), gvariant.Array("ay")
+		if v, ok := all.Get(e.Key); ok {
+			theirs = unwrapVariant(v)
 		}
-		mine, theirs := unwrapVariant(mine), unwrapVariant(e.Value)
 		if mine.Type() != "aay" || theirs.Type() != "aay" {
+			all.Set(e.Key, mine)
 			continue
 		}
 		var sigs []gvariant.Value
 		seen := map[string]bool{}
-		for _, list := range []gvariant.Value{mine, theirs} {
+		for _, list := range []gvariant.Value{theirs, mine} {
 			for i := range list.Len() {
 				if v := list.Index(i); !seen[string(v.Bytes())] {
 					seen[string(v.Bytes())] = true
