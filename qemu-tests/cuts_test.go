@@ -68,6 +68,21 @@ func TestAnyWriteOfAnUpgradeMayBeTheLast(t *testing.T) {
 	if seen["v1"] == 0 || seen["v2"] == 0 {
 		t.Errorf("the cuts gave %v: both releases must be among them", seen)
 	}
+	w.judgeSeesDamage(t, history, whole)
+}
+
+// judgeSeesDamage checks the judge itself: on a disk whose default deployment lacks one byte, and on one without a kernel.
+func (w *world) judgeSeesDamage(t *testing.T, disk string, whole map[string]string) {
+	t.Helper()
+	for _, damage := range []string{"truncate -s 1 ostree/deploy/photon/deploy/*.0/usr/bin/bash", "rm boot/ostree/*/vmlinuz*"} {
+		damaged := copyOf(t, disk)
+		root := mountDisk(t, damaged)
+		tool(t, "sh", "-c", "cd "+root+" && "+damage)
+		unmountDisk(t, root)
+		if release, err := w.judge(t, damaged, whole); err == nil {
+			t.Errorf("after %q the disk passed as a whole %s", damage, release)
+		}
+	}
 }
 
 func sizeOf(t *testing.T, path string) int64 {
@@ -168,8 +183,8 @@ func (w *world) judge(t *testing.T, disk string, whole map[string]string) (relea
 	}
 	var kernels []string
 	for _, word := range strings.Fields(menu) {
-		if strings.HasPrefix(word, "/ostree/") {
-			kernels = append(kernels, word)
+		if path, ok := strings.CutPrefix(word, `"$bootdir"`); ok {
+			kernels = append(kernels, path)
 		}
 	}
 	if len(kernels) == 0 {
