@@ -156,6 +156,10 @@ func (u *Update) fetch(ctx context.Context, r *repo.Repo, o UpdateOptions) error
 	p := pull.Options{
 		Remote: u.Refspec.Remote, Refs: []string{u.Refspec.Ref}, Progress: o.Progress, CommitMetadataOnly: o.MetadataOnly,
 	}
+	if !o.AllowDowngrade && !u.Current.Commit.IsZero() {
+		// Refused before the branch moves and before anything of the older tree is fetched.
+		p.TimestampCheckFrom = u.Current.Commit.String()
+	}
 	if o.Target != "" {
 		id, err := findTarget(ctx, r, u.Refspec, o)
 		if err != nil {
@@ -164,6 +168,10 @@ func (u *Update) fetch(ctx context.Context, r *repo.Repo, o UpdateOptions) error
 		p.Refs = []string{u.Refspec.Ref + "@" + id.String()}
 	}
 	res, err := pull.Pull(ctx, r, p)
+	var older *pull.OlderError
+	if errors.As(err, &older) {
+		return &OlderError{older.Error() + "; use --allow-downgrade to permit"}
+	}
 	if err != nil {
 		return err
 	}

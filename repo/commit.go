@@ -158,6 +158,16 @@ func (t *Txn) publishDetached() error {
 }
 
 func (t *Txn) flushCommits() error {
+	for n := range t.staged {
+		if n.Kind != object.KindCommit {
+			continue
+		}
+		// A commit that is back is not deleted any more.
+		tombstone := t.r.ObjectPath(object.Name{ID: n.ID, Kind: object.KindTombstone})
+		if err := os.Remove(tombstone); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
 	if !t.fsync {
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,8 +25,14 @@ type PruneOptions struct {
 	Depth int
 	// KeepYoungerThan keeps ancestors that were made after it, beyond Depth.
 	KeepYoungerThan time.Time
-	DeleteCommit    object.ID // goes, although others stay; an error when a ref names it
-	DryRun          bool      // only count
+	// RetainDepth is Depth for the refs that it names, whose commits are kept at any age.
+	RetainDepth map[string]int
+	// OnlyRefs are the refs whose history is shortened; that of all others stays whole.
+	OnlyRefs []string
+	// CommitsOnly lets commit objects go and nothing else.
+	CommitsOnly  bool
+	DeleteCommit object.ID // goes, although others stay; an error when a ref names it
+	DryRun       bool      // only count
 }
 
 // PruneResult says what went, or would have gone.
@@ -88,16 +95,17 @@ func (p *prune) mark() error {
 	if err != nil {
 		return err
 	}
-	var roots []object.ID
 	for _, ref := range refs {
 		if ref.ID == p.opts.DeleteCommit {
 			return fmt.Errorf("commit %s is named by ref %s: delete the ref first", ref.ID, ref)
 		}
-		roots = append(roots, ref.ID)
+	}
+	if err := p.checkOnly(refs); err != nil {
+		return err
 	}
 	var keep []object.ID
-	if p.opts.RefsOnly && p.opts.DeleteCommit.IsZero() {
-		keep, err = p.history(roots)
+	if p.opts.RefsOnly {
+		keep, err = p.history(refs)
 	} else {
 		keep, err = p.allCommits()
 	}
@@ -129,15 +137,63 @@ func (p *prune) allCommits() ([]object.ID, error) {
 	return out, err
 }
 
+// checkOnly refuses the names of refs that are not there: with one that is misspelt all would stay.
+func (p *prune) checkOnly(refs []Ref) error {
+	for _, name := range p.opts.OnlyRefs {
+		if !slices.ContainsFunc(refs, func(r Ref) bool { return r.String() == name }) {
+			return &RefNotFoundError{name}
+		}
+	}
+	return nil
+}
+
+// reach is how far back the history of a ref stays.
+type reach struct {
+	depth int       // so many ancestors more; -1 for all
+	young time.Time // and all that are younger, where it is set
+}
+
+// covers says whether a walk with r from a commit keeps all that one with o would.
+func (r reach) covers(o reach) bool {
+	deep := r.depth < 0 || o.depth >= 0 && r.depth >= o.depth
+	return deep && (o.young.IsZero() || !r.young.IsZero() && !r.young.After(o.young))
+}
+
+// reachOf returns how far back the history of one ref stays.
+func (p *prune) reachOf(ref Ref) reach {
+	if depth, ok := p.opts.RetainDepth[ref.String()]; ok {
+		return reach{depth: depth}
+	}
+	if len(p.opts.OnlyRefs) > 0 && !slices.Contains(p.opts.OnlyRefs, ref.String()) {
+		return reach{depth: -1}
+	}
+	r := reach{p.opts.Depth, p.opts.KeepYoungerThan}
+	if !r.young.IsZero() && r.depth < 0 {
+		r.depth = 0 // the age alone decides
+	}
+	return r
+}
+
 // history returns the commits that refs lead to within the depth or the age that was asked for.
-func (p *prune) history(roots []object.ID) ([]object.ID, error) {
-	at := map[object.ID]int{} // the least distance from a ref
+func (p *prune) history(refs []Ref) ([]object.ID, error) {
+	if id := p.opts.DeleteCommit; !id.IsZero() {
+		n := object.Name{ID: id, Kind: object.KindCommit}
+		if has, err := p.r.HasObject(n); err != nil {
+			return nil, err
+		} else if !has {
+			return nil, &NotFoundError{n}
+		}
+	}
+	at := map[object.ID]reach{}
 	var out []object.ID
-	for _, root := range roots {
-		id := root
-		for depth := 0; !id.IsZero(); depth++ {
-			if d, ok := at[id]; ok && d <= depth {
+	for _, ref := range refs {
+		left := p.reachOf(ref)
+		for id, first := ref.ID, true; !id.IsZero(); first = false {
+			if before, ok := at[id]; ok && before.covers(left) {
 				break
+			}
+			if id == p.opts.DeleteCommit {
+				break // and what only it leads to goes too
 			}
 			c, err := p.r.LoadCommit(id)
 			if errors.Is(err, ErrNotFound) {
@@ -146,14 +202,18 @@ func (p *prune) history(roots []object.ID) ([]object.ID, error) {
 			if err != nil {
 				return nil, err
 			}
-			young := !p.opts.KeepYoungerThan.IsZero() && c.Time().After(p.opts.KeepYoungerThan)
-			if depth > 0 && p.opts.Depth >= 0 && depth > p.opts.Depth && !young {
-				break
+			if !first {
+				if young := !left.young.IsZero() && c.Time().After(left.young); left.depth == 0 && !young {
+					break
+				}
+				if left.depth > 0 {
+					left.depth--
+				}
 			}
 			if _, ok := at[id]; !ok {
 				out = append(out, id)
 			}
-			at[id] = depth
+			at[id] = left
 			id = c.Parent
 		}
 	}
@@ -169,6 +229,9 @@ func (p *prune) find() error {
 		}
 		p.res.Total++
 		if p.keep.Has(n) {
+			return nil
+		}
+		if p.opts.CommitsOnly && n.Kind != object.KindCommit && n.Kind != object.KindCommitMeta {
 			return nil
 		}
 		switch n.Kind {

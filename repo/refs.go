@@ -47,7 +47,8 @@ var (
 // CheckRefName refuses what cannot be the name of a ref.
 func CheckRefName(name string) error {
 	if !refRE.MatchString(name) {
-		return fmt.Errorf("%q is not the name of a ref: use letters, digits, \"-._\" and \"/\" between words", name)
+		//nolint:staticcheck // words that scripts look for
+		return fmt.Errorf("Invalid ref name %s: use letters, digits, \"-._\" and \"/\" between words", name)
 	}
 	return nil
 }

@@ -44,6 +44,21 @@ func remoteGroup(name string) string { return `remote "` + name + `"` }
 // Remotes returns the remotes of the configuration and, for the repository of a system, of /etc/ostree/remotes.d, by
 // name. The configuration wins.
 func (r *Repo) Remotes() ([]Remote, error) {
+	out, err := r.ownRemotes()
+	if err != nil || r.parent == nil {
+		return out, err
+	}
+	// Those of the parent can be used too, unless one of that name is here.
+	more, err := r.parent.Remotes()
+	for _, rem := range more {
+		if !slices.ContainsFunc(out, func(x Remote) bool { return x.Name == rem.Name }) {
+			out = append(out, rem)
+		}
+	}
+	return sortRemotes(out), err
+}
+
+func (r *Repo) ownRemotes() ([]Remote, error) {
 	out := remotesIn(r.Config(), "")
 	dir, err := r.RemotesDir()
 	if err != nil || dir == "" {

@@ -47,8 +47,7 @@ func (s Summary) Find(name string) (SummaryRef, bool) {
 func (s Summary) Encode() []byte {
 	refs := make([]gvariant.Value, len(s.Refs))
 	for i, r := range s.Refs {
-		refs[i] = gvariant.Tuple(gvariant.String(r.Name),
-			gvariant.Tuple(gvariant.Uint64(r.Size), gvariant.Bytes(r.ID[:]), r.Metadata.Value()))
+		refs[i] = r.value()
 	}
 	return gvariant.Tuple(gvariant.Array("(s(taya{sv}))", refs...), s.Metadata.Value()).Bytes()
 }
@@ -59,22 +58,9 @@ func DecodeSummary(data []byte) (Summary, error) {
 	if err != nil {
 		return Summary{}, fmt.Errorf("decoding a summary: %w", err)
 	}
-	refs := v.Index(0)
-	s := Summary{Refs: make([]SummaryRef, refs.Len()), Metadata: v.Index(1).Dict()}
-	for i := range s.Refs {
-		e := refs.Index(i)
-		in := e.Index(1)
-		r := SummaryRef{Name: e.Index(0).Str(), Size: in.Index(0).Uint64(), Metadata: in.Index(2).Dict()}
-		if err := CheckRefName(r.Name); err != nil {
-			return Summary{}, fmt.Errorf("decoding a summary: %w", err)
-		}
-		if n := copy(r.ID[:], in.Index(1).ByteSlice()); n != len(r.ID) || in.Index(1).Len() != n {
-			return Summary{}, fmt.Errorf("decoding a summary: ref %s: a checksum of %d bytes", r.Name, in.Index(1).Len())
-		}
-		if i > 0 && s.Refs[i-1].Name >= r.Name {
-			return Summary{}, fmt.Errorf("decoding a summary: ref %s is out of order", r.Name)
-		}
-		s.Refs[i] = r
+	s := Summary{Metadata: v.Index(1).Dict()}
+	if s.Refs, err = decodeSummaryRefs(v.Index(0)); err != nil {
+		return Summary{}, err
 	}
 	return s, nil
 }
@@ -139,19 +125,10 @@ func (r *Repo) makeSummary(opts SummaryOptions) (Summary, error) {
 		return s, err
 	}
 	for _, ref := range refs {
-		data, err := r.LoadMetadata(object.Name{ID: ref.ID, Kind: object.KindCommit})
+		sr, err := r.summaryRef(ref)
 		if err != nil {
-			return s, fmt.Errorf("ref %s: %w", ref.Name, err)
+			return s, err
 		}
-		c, err := object.DecodeCommit(data)
-		if err != nil {
-			return s, fmt.Errorf("ref %s: %w", ref.Name, err)
-		}
-		sr := SummaryRef{Name: ref.Name, Size: uint64(len(data)), ID: ref.ID}
-		if v := c.Metadata.GetString("version"); v != "" {
-			sr.Metadata.Set("ostree.commit.version", gvariant.String(v))
-		}
-		sr.Metadata.Set("ostree.commit.timestamp", gvariant.Uint64(gvariant.BE64(c.Timestamp)))
 		s.Refs = append(s.Refs, sr)
 	}
 	return s, r.summaryMetadata(&s.Metadata, opts)
@@ -173,8 +150,15 @@ func (r *Repo) summaryMetadata(d *gvariant.Dict, opts SummaryOptions) error {
 	d.Set("ostree.summary.last-modified", gvariant.Uint64(gvariant.BE64(now)))
 	d.Set("ostree.summary.tombstone-commits", gvariant.Bool(tombstones))
 	d.Set("ostree.summary.indexed-deltas", gvariant.Bool(true))
-	if id, ok := cfg.Get("core", "collection-id"); ok && id != "" {
-		d.Set("ostree.summary.collection-id", gvariant.String(id))
+	if id := r.CollectionID(); id != "" {
+		d.Set(collectionIDKey, gvariant.String(id))
+	}
+	collections, any, err := r.collectionMap()
+	if err != nil {
+		return err
+	}
+	if any {
+		d.Set(collectionMapKey, collections)
 	}
 	deltas, err := r.deltaDigests()
 	if err != nil {

@@ -15,7 +15,7 @@ func init() { register(newConfig) }
 func newConfig(env *cli.Env) *cobra.Command {
 	var group string
 	c := &cobra.Command{Use: "config (get KEY|set KEY VALUE|unset KEY)", Short: "Change repo configuration settings",
-		Args: need(1, 3, "OPERATION must be specified")}
+		Args: need(1, -1, "OPERATION must be specified")}
 	at := addRepo(c)
 	c.Flags().StringVar(&group, "group", "", "Group `NAME`; without it KEY is GROUP.NAME")
 	c.RunE = withRepo(env, at, func(r *repo.Repo, args []string) error { return config(env, r, group, args[0], args[1:]) })

@@ -8,6 +8,7 @@ import (
 
 	"photree/cli"
 	"photree/repo"
+	"photree/repo/object"
 
 	"github.com/spf13/cobra"
 )
@@ -15,9 +16,11 @@ import (
 func init() { register(newPrune) }
 
 type pruneOptions struct {
-	noPrune, refsOnly, json bool
-	depth                   int
-	deleteCommit, younger   string
+	noPrune, refsOnly, json    bool
+	commitOnly, deltasOnly     bool
+	depth                      int
+	deleteCommit, younger      string
+	retainDepths, onlyBranches []string
 }
 
 func newPrune(env *cli.Env) *cobra.Command {
@@ -30,13 +33,25 @@ func newPrune(env *cli.Env) *cobra.Command {
 	f.IntVar(&o.depth, "depth", -1, "Only traverse `DEPTH` parents for each commit (-1=infinite)")
 	f.StringVar(&o.deleteCommit, "delete-commit", "", "Delete `COMMIT`")
 	f.StringVar(&o.younger, "keep-younger-than", "", "Prune all commits older than `DATE` (\"2026-01-31\", \"2026-01-31 12:00:00 +0100\", \"30 days ago\")")
+	f.BoolVar(&o.deltasOnly, "static-deltas-only", false, "Change the behavior of delete-commit and keep-younger-than to prune only static deltas")
+	f.StringArrayVar(&o.retainDepths, "retain-branch-depth", nil, "Additionally retain `BRANCH=DEPTH` commits")
+	f.StringArrayVar(&o.onlyBranches, "only-branch", nil, "Only prune `BRANCH` (may be specified multiple times)")
+	f.BoolVar(&o.commitOnly, "commit-only", false, "Only traverse and delete commit objects.")
 	cli.AddJSON(c, &o.json)
 	c.RunE = withRepo(env, at, func(r *repo.Repo, _ []string) error { return prune(env, r, o) })
 	return c
 }
 
 func prune(env *cli.Env, r *repo.Repo, o pruneOptions) error {
-	opts := repo.PruneOptions{RefsOnly: o.refsOnly, Depth: o.depth, DryRun: o.noPrune}
+	opts := repo.PruneOptions{Depth: o.depth, DryRun: o.noPrune, OnlyRefs: o.onlyBranches, CommitsOnly: o.commitOnly,
+		RefsOnly: o.refsOnly || o.younger != "" || len(o.retainDepths) > 0 || len(o.onlyBranches) > 0}
+	if o.deltasOnly && o.deleteCommit == "" {
+		return cli.Fail("--static-deltas-only requires --delete-commit; see --help")
+	}
+	var err error
+	if opts.RetainDepth, err = o.retained(); err != nil {
+		return err
+	}
 	if o.deleteCommit != "" {
 		if o.noPrune {
 			return cli.Fail("Cannot specify both --delete-commit and --no-prune")
@@ -44,6 +59,9 @@ func prune(env *cli.Env, r *repo.Repo, o pruneOptions) error {
 		id, err := r.ResolveRev(o.deleteCommit)
 		if err != nil {
 			return err
+		}
+		if o.deltasOnly {
+			return pruneDeltas(r, id)
 		}
 		opts.DeleteCommit = id
 	}
@@ -74,10 +92,45 @@ func prune(env *cli.Env, r *repo.Repo, o pruneOptions) error {
 	return nil
 }
 
+// retained reads the options --retain-branch-depth.
+func (o *pruneOptions) retained() (map[string]int, error) {
+	depths := map[string]int{}
+	for _, text := range o.retainDepths {
+		ref, depth, ok := strings.Cut(text, "=")
+		if !ok {
+			return nil, cli.Fail("Invalid value %s, must specify BRANCH=DEPTH", text)
+		}
+		n, err := strconv.Atoi(depth)
+		if err != nil || n < -1 {
+			return nil, cli.Fail("Invalid depth %s", depth)
+		}
+		depths[ref] = n
+	}
+	return depths, nil
+}
+
+// pruneDeltas removes the static deltas to one commit.
+func pruneDeltas(r *repo.Repo, to object.ID) error {
+	deltas, err := r.Deltas()
+	if err != nil {
+		return err
+	}
+	for _, d := range deltas {
+		if d.To == to {
+			if err := r.DeleteDelta(d); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 var dateLayouts = []string{
 	time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05 -0700", "2006-01-02 15:04:05 MST",
 	"2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02",
 	time.RFC1123Z, time.RFC1123, time.UnixDate, time.ANSIC,
+	"January 2 2006", "January 2, 2006", "Jan 2 2006", "Jan 2, 2006", "2 January 2006", "2 Jan 2006",
+	"January 2 2006 15:04:05", "2 January 2006 15:04:05",
 }
 
 // parseDate reads the dates that people give to scripts: a full one, a day, seconds since 1970, or a number of units ago.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"photree/cli"
@@ -26,7 +27,7 @@ type refsOptions struct {
 
 func newRefs(env *cli.Env) *cobra.Command {
 	var o refsOptions
-	c := &cobra.Command{Use: "refs [PREFIX]", Short: "List refs", Args: need(0, 1, "")}
+	c := &cobra.Command{Use: "refs [PREFIX...]", Short: "List refs", Args: cobra.ArbitraryArgs}
 	at := addRepo(c)
 	f := c.Flags()
 	f.BoolVar(&o.remove, "delete", false, "Delete refs which match PREFIX, rather than listing them")
@@ -38,14 +39,15 @@ func newRefs(env *cli.Env) *cobra.Command {
 	f.BoolVar(&o.force, "force", false, "Overwrite existing refs when creating")
 	cli.AddJSON(c, &o.json)
 	c.RunE = withRepo(env, at, func(r *repo.Repo, args []string) error {
-		prefix := strings.Join(args, "")
 		switch {
+		case o.create != "" && len(args) != 1:
+			return cli.Fail("You must specify only 1 existing ref when creating a new ref")
 		case o.create != "":
-			return createRef(env, r, o, prefix)
+			return createRef(env, r, o, args[0])
 		case o.remove:
-			return deleteRefs(env, r, prefix)
+			return deleteRefs(env, r, o, args)
 		}
-		return listRefs(env, r, o, prefix)
+		return listRefs(env, r, o, args)
 	})
 	return c
 }
@@ -58,21 +60,29 @@ type refLine struct {
 	Collection string    `json:"collection,omitempty"`
 }
 
-func listRefs(env *cli.Env, r *repo.Repo, o refsOptions, prefix string) error {
-	matches, err := matchRefs(r, prefix)
-	if err != nil {
-		return err
+func listRefs(env *cli.Env, r *repo.Repo, o refsOptions, prefixes []string) error {
+	if len(prefixes) == 0 {
+		prefixes = []string{""}
 	}
 	lines := []refLine{}
-	for _, ref := range matches {
-		if o.alias && ref.Alias == "" || o.collections != (ref.Collection != "") {
-			continue
+	for _, prefix := range prefixes {
+		matches, err := matchRefs(r, prefix, o.collections)
+		if err != nil {
+			return err
 		}
-		name := ref.String()
-		if !o.list && prefix != "" {
-			name = stripPrefix(ref, prefix)
+		for _, ref := range matches {
+			if o.alias && ref.Alias == "" {
+				continue
+			}
+			name := ref.String()
+			switch {
+			case o.collections:
+				name = ref.Name
+			case !o.list && prefix != "":
+				name = stripPrefix(ref, prefix)
+			}
+			lines = append(lines, refLine{Ref: name, Commit: ref.ID, Alias: ref.Alias, Collection: ref.Collection})
 		}
-		lines = append(lines, refLine{Ref: name, Commit: ref.ID, Alias: ref.Alias, Collection: ref.Collection})
 	}
 	if o.json {
 		return cli.PrintJSON(env.Stdout, lines)
@@ -81,6 +91,8 @@ func listRefs(env *cli.Env, r *repo.Repo, o refsOptions, prefix string) error {
 		switch {
 		case o.alias:
 			fmt.Fprintf(env.Stdout, "%s -> %s\n", l.Ref, l.Alias)
+		case o.collections && o.revision:
+			fmt.Fprintf(env.Stdout, "(%s, %s)\t%s\n", l.Collection, l.Ref, l.Commit)
 		case o.collections:
 			fmt.Fprintf(env.Stdout, "(%s, %s)\n", l.Collection, l.Ref)
 		case o.revision:
@@ -92,20 +104,28 @@ func listRefs(env *cli.Env, r *repo.Repo, o refsOptions, prefix string) error {
 	return nil
 }
 
-// matchRefs returns the refs below prefix, which is a directory of refs (REMOTE:DIR too) or a whole ref.
-func matchRefs(r *repo.Repo, prefix string) ([]repo.Ref, error) {
+// matchRefs returns the refs below prefix, which is a directory of refs (REMOTE:DIR too) or a whole ref. With collections
+// prefix is the id of one.
+func matchRefs(r *repo.Repo, prefix string, collections bool) ([]repo.Ref, error) {
+	if collections {
+		refs, err := r.CollectionRefs(true)
+		return slices.DeleteFunc(refs, func(ref repo.Ref) bool { return prefix != "" && ref.Collection != prefix }), err
+	}
 	refs, err := r.Refs()
-	if err != nil || prefix == "" {
-		return refs, err
+	if err != nil {
+		return nil, err
 	}
 	remote, dir, ok := strings.Cut(prefix, ":")
 	if !ok {
 		remote, dir = "", prefix
 	}
-	dir = strings.Trim(dir, "/")
+	if dir = strings.Trim(dir, "/"); dir == "." {
+		dir = ""
+	}
 	var found []repo.Ref
 	for _, ref := range refs {
-		if ref.Remote == remote && ref.Collection == "" && (dir == "" || ref.Name == dir || strings.HasPrefix(ref.Name, dir+"/")) {
+		of := prefix == "" || ref.Remote == remote
+		if ref.Collection == "" && of && (dir == "" || ref.Name == dir || strings.HasPrefix(ref.Name, dir+"/")) {
 			found = append(found, ref)
 		}
 	}
@@ -128,25 +148,43 @@ func stripPrefix(ref repo.Ref, prefix string) string {
 }
 
 func createRef(env *cli.Env, r *repo.Repo, o refsOptions, from string) error {
-	if from == "" {
-		return errors.New("--create needs a commit or a ref to name")
+	exists := func(err error) error {
+		if err == nil && !o.force {
+			return cli.Fail("--create specified but ref %s already exists", o.create)
+		}
+		if err != nil && !errors.Is(err, repo.ErrNotFound) {
+			return err
+		}
+		return nil
+	}
+	if collection, name, ok := strings.Cut(o.create, ":"); o.collections {
+		if !ok {
+			return cli.Fail("Invalid collection ref %s: it is COLLECTION:REF", o.create)
+		}
+		_, err := r.CollectionRef(collection, name)
+		if err := exists(err); err != nil {
+			return err
+		}
+		return transact(env, r, func(txn *repo.Txn) error {
+			id, err := r.ResolveRev(from)
+			if err != nil {
+				return err
+			}
+			return txn.SetCollectionRef(collection, name, id)
+		})
 	}
 	remote, name, err := repo.ParseRefspec(o.create)
 	if err != nil {
 		return err
 	}
-	if _, err := r.Ref(remote, name); err == nil && !o.force {
-		return fmt.Errorf("--create specified but ref %s already exists", o.create)
-	} else if err != nil && !errors.Is(err, repo.ErrNotFound) {
+	if o.alias {
+		return createAlias(env, r, remote, name, path.Clean(from))
+	}
+	_, err = r.Ref(remote, name)
+	if err := exists(err); err != nil {
 		return err
 	}
 	return transact(env, r, func(txn *repo.Txn) error {
-		if o.alias {
-			if _, err := r.Ref("", path.Clean(from)); err != nil {
-				return fmt.Errorf("making the alias %s: %w", name, err)
-			}
-			return txn.SetAlias(name, path.Clean(from))
-		}
 		id, err := r.ResolveRev(from)
 		if err != nil {
 			return err
@@ -155,20 +193,47 @@ func createRef(env *cli.Env, r *repo.Repo, o refsOptions, from string) error {
 	})
 }
 
-func deleteRefs(env *cli.Env, r *repo.Repo, prefix string) error {
-	if prefix == "" {
-		return cli.Fail("At least one PREFIX is required when deleting refs")
+// createAlias makes a ref that leads to another, or has one that is there lead elsewhere.
+func createAlias(env *cli.Env, r *repo.Repo, remote, name, target string) error {
+	if remote != "" {
+		return cli.Fail("Cannot create alias to remote ref: %s:%s", remote, name)
 	}
-	matches, err := matchRefs(r, prefix)
+	_, err := r.Ref("", target)
+	if errors.Is(err, repo.ErrNotFound) {
+		return cli.Fail("Cannot create alias to non-existent ref: %s", target)
+	}
 	if err != nil {
 		return err
 	}
+	return transact(env, r, func(txn *repo.Txn) error { return txn.SetAlias(name, target) })
+}
+
+func deleteRefs(env *cli.Env, r *repo.Repo, o refsOptions, prefixes []string) error {
+	if len(prefixes) == 0 {
+		return cli.Fail("At least one PREFIX is required when deleting refs")
+	}
+	var matches []repo.Ref
+	for _, prefix := range prefixes {
+		found, err := matchRefs(r, prefix, o.collections)
+		if err != nil {
+			return err
+		}
+		matches = append(matches, found...)
+	}
 	return transact(env, r, func(txn *repo.Txn) error {
 		for _, ref := range matches {
-			if err := refuseAliased(r, matches, ref); err != nil {
-				return err
+			var err error
+			switch {
+			case o.collections && ref.Remote != "":
+				continue // it is the remote's, not one that is mirrored
+			case o.collections:
+				err = txn.SetCollectionRef(ref.Collection, ref.Name, object.ID{})
+			default:
+				if err = refuseAliased(r, matches, ref); err == nil {
+					err = txn.SetRef(ref.Remote, ref.Name, object.ID{})
+				}
 			}
-			if err := txn.SetRef(ref.Remote, ref.Name, object.ID{}); err != nil {
+			if err != nil {
 				return err
 			}
 		}

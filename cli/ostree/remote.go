@@ -90,6 +90,9 @@ func (o *remoteAddOptions) remote(args []string) (repo.Remote, error) {
 		add("gpg-verify", "false")
 	}
 	if o.noSign {
+		if !o.noGPG {
+			add("gpg-verify", "false") // it is a kind of signature too
+		}
 		add("sign-verify", "false")
 	}
 	var types []string
@@ -134,6 +137,8 @@ func addRemote(env *cli.Env, o remoteAddOptions, rem repo.Remote) error {
 	}
 	old, err := r.Remote(rem.Name)
 	switch {
+	case o.force && o.ifNotExists:
+		return cli.Fail("Can't combine --if-not-exists and --force")
 	case err == nil && o.force:
 		if old.File == "" {
 			dir = "" // it is replaced where it stands

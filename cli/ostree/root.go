@@ -28,5 +28,6 @@ func New(env *cli.Env) *cobra.Command {
 	}
 	root.AddCommand(newAdmin(env))
 	cli.AddVerbose(root)
+	addExtension(env, root)
 	return root
 }

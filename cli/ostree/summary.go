@@ -13,6 +13,7 @@ import (
 	"photree/repo"
 	"photree/repo/object"
 	"photree/repo/sign"
+	"photree/repo/tree"
 
 	"github.com/spf13/cobra"
 )
@@ -78,6 +79,11 @@ func updateSummary(env *cli.Env, r *repo.Repo, o summaryOptions) error {
 			return d, err
 		}
 	}
+	if r.CollectionID() != "" {
+		if err := commitMetadata(env, r, d, signers); err != nil {
+			return err
+		}
+	}
 	return r.UpdateSummary(env.Ctx, opts)
 }
 
@@ -113,14 +119,20 @@ func printSummary(w io.Writer, s repo.Summary, o summaryOptions) error {
 	case o.json:
 		return cli.PrintJSON(w, summaryToJSON(s))
 	}
-	for _, ref := range s.Refs {
-		fmt.Fprintf(w, "* %s\n    Latest Commit (%s):\n      %s\n", ref.Name, cli.FormatSize(int64(ref.Size)), ref.ID)
-		for _, e := range ref.Metadata {
-			fmt.Fprintf(w, "    %s\n", summaryKey(e.Key, unwrap(e.Value)))
-		}
-		fmt.Fprintln(w)
+	collections, err := s.Collections()
+	if err != nil {
+		return err
+	}
+	if s.Metadata.GetString("ostree.summary.collection-id") == "" {
+		printSummaryRefs(w, "%s", s.Refs)
+	}
+	for _, c := range collections {
+		printSummaryRefs(w, "("+c.ID+", %s)", c.Refs)
 	}
 	for _, e := range s.Metadata {
+		if e.Key == "ostree.summary.collection-map" {
+			continue // just printed
+		}
 		fmt.Fprintln(w, summaryKey(e.Key, unwrap(e.Value)))
 	}
 	if o.report != nil {
@@ -128,6 +140,39 @@ func printSummary(w io.Writer, s repo.Summary, o summaryOptions) error {
 		printReport(w, "GPG: Verification enabled, found", o.report)
 	}
 	return nil
+}
+
+func printSummaryRefs(w io.Writer, name string, refs []repo.SummaryRef) {
+	for _, ref := range refs {
+		fmt.Fprintf(w, "* "+name+"\n    Latest Commit (%s):\n      %s\n", ref.Name, cli.FormatSize(int64(ref.Size)), ref.ID)
+		for _, e := range ref.Metadata {
+			fmt.Fprintf(w, "    %s\n", summaryKey(e.Key, unwrap(e.Value)))
+		}
+		fmt.Fprintln(w)
+	}
+}
+
+// metadataRef is the ref that a repository with a collection id keeps the metadata of its summary under, so that it can
+// be verified as a commit wherever it was mirrored to.
+const metadataRef = "ostree-metadata"
+
+// commitMetadata makes a commit of an empty tree with the metadata of the summary.
+func commitMetadata(env *cli.Env, r *repo.Repo, d gvariant.Dict, signers []sign.Signer) error {
+	return transact(env, r, func(txn *repo.Txn) error {
+		root, err := txn.WriteMetadata(object.KindDirTree, object.DirTree{}.Encode())
+		if err != nil {
+			return err
+		}
+		meta, err := txn.WriteMetadata(object.KindDirMeta, object.DirMeta{Mode: object.ModeDir | 0o755}.Encode())
+		if err != nil {
+			return err
+		}
+		id, err := tree.WriteCommit(txn, root, meta, tree.CommitOptions{Ref: metadataRef, Metadata: d})
+		if err != nil {
+			return err
+		}
+		return signStaged(env.Ctx, txn, id, nil, signers)
+	})
 }
 
 // summaryKey writes one key with its value; the known ones have a name for people.

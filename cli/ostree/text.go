@@ -16,8 +16,8 @@ func formatText(v gvariant.Value, typed bool) string {
 }
 
 // parseText reads a value that --add-metadata and `summary -m` were given in GVariant text: a string, true or false, a
-// number (with its type before it if that is not int32), a byte string b'…', or an array of one of these. An empty array
-// needs its type before it: @as [].
+// number (with its type before it if that is not int32), a byte string b'…', or an array […], a dictionary {…: …}, a tuple
+// (…) or a variant <…> of these. An empty array or dictionary needs its type before it: @as [], @a{sv} {}.
 func parseText(text string) (gvariant.Value, error) {
 	p := &textParser{rest: text}
 	v, err := p.value("")
@@ -57,6 +57,12 @@ func (p *textParser) value(typ string) (gvariant.Value, error) {
 		return gvariant.Bytes(append([]byte(s), 0)), err
 	case p.rest[0] == '[':
 		return p.array(typ)
+	case p.rest[0] == '{':
+		return p.dict(typ)
+	case p.rest[0] == '<':
+		return p.variant()
+	case p.rest[0] == '(':
+		return p.tuple(typ)
 	}
 	word := p.word()
 	switch word {
@@ -73,7 +79,7 @@ func (p *textParser) value(typ string) (gvariant.Value, error) {
 
 // word takes a word or a number.
 func (p *textParser) word() string {
-	end := strings.IndexFunc(p.rest, func(r rune) bool { return strings.ContainsRune(" \t\n,[]", r) })
+	end := strings.IndexFunc(p.rest, func(r rune) bool { return strings.ContainsRune(" \t\n,[]{}<>():", r) })
 	if end < 0 {
 		end = len(p.rest)
 	}

@@ -53,6 +53,9 @@ func (p *puller) visitCommit(ctx context.Context, j job) error {
 	if has && !partial || p.o.CommitMetadataOnly {
 		return nil
 	}
+	if err := p.useDelta(ctx, id); err != nil {
+		return err
+	}
 	p.enqueue(
 		job{name: object.Name{ID: commit.RootMeta, Kind: object.KindDirMeta}},
 		job{name: object.Name{ID: commit.Root, Kind: object.KindDirTree}})
@@ -172,11 +175,22 @@ func (p *puller) checkCommit(id object.ID, commit object.Commit) error {
 			return fmt.Errorf("comparing the age of commit %s: %w", id, err)
 		}
 		if commit.Timestamp < current.Timestamp {
-			return fmt.Errorf("upgrade target revision '%s' with timestamp '%s' is chronologically older than current revision '%s' with timestamp '%s'; use --allow-downgrade to permit",
-				id, stamp(commit), w.notOlder, stamp(current))
+			return &OlderError{id, w.notOlder, stamp(commit), stamp(current)}
 		}
 	}
 	return nil
+}
+
+// OlderError says that a commit is older than it may be; an update of a host branches on it. Its words are those of
+// ostree.
+type OlderError struct {
+	Commit, Current         object.ID
+	commitTime, currentTime string
+}
+
+func (e *OlderError) Error() string {
+	return fmt.Sprintf("Upgrade target revision '%s' with timestamp '%s' is chronologically older than current revision '%s' with timestamp '%s'",
+		e.Commit, e.commitTime, e.Current, e.currentTime)
 }
 
 func stamp(c object.Commit) string { return c.Time().Format("Mon Jan _2 15:04:05 2006") }

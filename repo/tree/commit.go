@@ -84,7 +84,8 @@ func WriteCommit(txn *repo.Txn, root, meta object.ID, opts CommitOptions) (objec
 		err = txn.SetDetachedMetadata(id, opts.Detached)
 	}
 	if err == nil && opts.Ref != "" {
-		err = txn.SetRef("", opts.Ref, id)
+		remote, name, _ := repo.ParseRefspec(opts.Ref)
+		err = txn.SetRef(remote, name, id)
 	}
 	return id, err
 }
@@ -96,7 +97,11 @@ func parentOf(r *repo.Repo, opts CommitOptions) (object.ID, error) {
 	if opts.Ref == "" {
 		return object.ID{}, nil
 	}
-	id, err := r.Ref("", opts.Ref)
+	remote, name, err := repo.ParseRefspec(opts.Ref)
+	if err != nil {
+		return object.ID{}, err
+	}
+	id, err := r.Ref(remote, name)
 	if errors.Is(err, repo.ErrNotFound) {
 		return object.ID{}, nil
 	}
@@ -111,7 +116,11 @@ func bind(d *gvariant.Dict, r *repo.Repo, opts CommitOptions) {
 	}
 	sort.Strings(refs)
 	d.Set("ostree.ref-binding", gvariant.Strings(slices.Compact(refs)))
-	if coll, ok := r.Config().Get("core", "collection-id"); ok && coll != "" {
+	// Who names another collection has made the commit for that one.
+	if _, given := d.Get("ostree.collection-binding"); given {
+		return
+	}
+	if coll := r.CollectionID(); coll != "" {
 		d.Set("ostree.collection-binding", gvariant.String(coll))
 	}
 }
@@ -122,8 +131,11 @@ func timestamp(t time.Time) (uint64, error) {
 	}
 	if s := os.Getenv("SOURCE_DATE_EPOCH"); s != "" {
 		n, err := strconv.ParseInt(s, 10, 64)
+		if errors.Is(err, strconv.ErrRange) {
+			return 0, errors.New("Parsing SOURCE_DATE_EPOCH: Numerical result out of range") //nolint:staticcheck // words that scripts look for
+		}
 		if err != nil || n < 0 {
-			return 0, fmt.Errorf("SOURCE_DATE_EPOCH is %q, which is not a number of seconds", s)
+			return 0, fmt.Errorf("Failed to convert SOURCE_DATE_EPOCH: %q is not a number of seconds", s) //nolint:staticcheck
 		}
 		return uint64(n), nil
 	}
