@@ -73,24 +73,18 @@ func (f summaryFiles) equal(g summaryFiles) bool {
 }
 
 // fetchSummary fetches the summary with its signatures. The two are two files: a server that replaces them in between may
-// give the old one of one and the new one of the other. That is no attack, so they are fetched again as long as they
-// change.
+// give the old one of one and the new one of the other. That is no attack, so they are fetched again for a second.
 func fetchSummary(ctx context.Context, src source, cached summaryFiles, keys *verifier) (summaryFiles, error) {
 	const tries = 5
-	var before summaryFiles
 	for try := 0; ; try++ {
 		files, err := fetchSummaryOnce(ctx, src, cached, keys)
 		if err != nil {
 			return files, err
 		}
 		err = keys.checkSummary(files.summary, files.signatures)
-		if err == nil {
-			return files, nil
-		}
-		if try == tries-1 || try > 0 && files.equal(before) {
+		if err == nil || files.signatures == nil || try == tries-1 {
 			return files, err
 		}
-		before, cached = files, summaryFiles{}
 		select {
 		case <-ctx.Done():
 			return files, context.Cause(ctx)

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"encoding/base64"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"photree/internal/gvariant"
@@ -212,5 +214,53 @@ func TestSignedSummary(t *testing.T) {
 				t.Errorf("%v; want a message with %q", err, row.message)
 			}
 		})
+	}
+}
+
+// TestSummaryReplacedBetweenRequests has a server that publishes a new summary after a client has fetched the old
+// signature: no attack, and no reason to fail.
+func TestSummaryReplacedBetweenRequests(t *testing.T) {
+	alice := newSigner(t, "alice")
+	src := newRepo(t, repo.ModeArchive)
+	publish := func(ref string) []byte {
+		t.Helper()
+		commit(t, src, ref, map[string]string{"f": ref}, tree.CommitOptions{})
+		err := src.UpdateSummary(t.Context(), repo.SummaryOptions{Sign: func(data []byte) (gvariant.Dict, error) {
+			return alice.signature(data, true, true), nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, signatures, err := src.LoadSummaryFiles()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return signatures
+	}
+	old := publish("a")
+	publish("b")
+	for _, row := range []struct {
+		stale int32
+		good  bool
+	}{{1, true}, {3, true}, {1000, false}} {
+		var asked atomic.Int32
+		files := serve.Handler(src.Path())
+		url := serving(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/summary.sig") && asked.Add(1) <= row.stale {
+				w.Write(old)
+				return
+			}
+			files.ServeHTTP(w, r)
+		}))
+		dst := newRepo(t, repo.ModeArchive)
+		addRemote(t, dst, url, repo.Option{Key: "gpg-verify-summary", Value: "true"}, repo.Option{Key: "sign-verify-summary", Value: "ed25519"},
+			repo.Option{Key: "verification-ed25519-key", Value: alice.ed25519Key()})
+		if err := os.WriteFile(filepath.Join(dst.Path(), "origin.trustedkeys.gpg"), alice.publicKey(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		_, err := pull.Pull(t.Context(), dst, quick(pull.Options{Refs: []string{"b"}}))
+		if (err == nil) != row.good {
+			t.Errorf("the first %d signatures are old ones: %v", row.stale, err)
+		}
 	}
 }
