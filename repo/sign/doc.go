@@ -99,7 +99,7 @@ func (p Policy) Check(data []byte, d gvariant.Dict) ([]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		good = append(good, what)
+		good = append(good, what.Who())
 	}
 	return good, nil
 }

@@ -194,40 +194,51 @@ func keyTexts(typ, path string) ([]string, error) {
 	return texts, lines.Err()
 }
 
-// Verify wants one good signature by one of the keys and says which, in the words of ostree.
-func (k *KeySet) Verify(data []byte, sigs [][]byte) (string, error) {
+// Match is the key that a good signature was made with.
+type Match struct{ Type, Key string }
+
+// String says so in the words of ostree.
+func (m Match) String() string {
+	if m.Type == Dummy {
+		return "dummy: Signature verified"
+	}
+	return fmt.Sprintf("%s: Signature verified successfully with key '%s'", m.Type, m.Key)
+}
+
+// Who names the key.
+func (m Match) Who() string { return m.Type + " key " + m.Key }
+
+// Verify wants one good signature by one of the keys.
+func (k *KeySet) Verify(data []byte, sigs [][]byte) (Match, error) {
 	switch {
 	case k.Type == Dummy && !dummyEnabled():
-		return "", errDummy
+		return Match{}, errDummy
 	case len(sigs) == 0:
-		return "", fmt.Errorf("%s: commit have no signatures of my type", k.Type)
+		return Match{}, fmt.Errorf("%s: commit have no signatures of my type", k.Type)
 	case len(k.keys) == 0:
-		return "", fmt.Errorf("%s: no keys loaded", k.Type)
+		return Match{}, fmt.Errorf("%s: no keys loaded", k.Type)
 	}
 	for _, sig := range sigs {
 		for _, key := range k.keys {
 			if key.verify(data, sig) {
-				if k.Type == Dummy {
-					return "dummy: Signature verified", nil
-				}
-				return fmt.Sprintf("%s: Signature verified successfully with key '%s'", k.Type, key), nil
+				return Match{k.Type, key.String()}, nil
 			}
 		}
 	}
 	if k.Type == Dummy {
-		return "", fmt.Errorf("signature: dummy: incorrect signatures found: %d", len(sigs))
+		return Match{}, fmt.Errorf("signature: dummy: incorrect signatures found: %d", len(sigs))
 	}
 	if len(k.keys) == 1 {
-		return "", fmt.Errorf("%s: Signature couldn't be verified with: key '%s'", k.Type, k.keys[0])
+		return Match{}, fmt.Errorf("%s: Signature couldn't be verified with: key '%s'", k.Type, k.keys[0])
 	}
-	return "", fmt.Errorf("%s: Signature couldn't be verified; tried %s", k.Type, plural(len(k.keys), "key"))
+	return Match{}, fmt.Errorf("%s: Signature couldn't be verified; tried %s", k.Type, plural(len(k.keys), "key"))
 }
 
 // KeySets are key sets of several types. A signature that one of them accepts is enough.
 type KeySets []*KeySet
 
 // Verify checks the signatures of data in d.
-func (ks KeySets) Verify(data []byte, d gvariant.Dict) (string, error) {
+func (ks KeySets) Verify(data []byte, d gvariant.Dict) (Match, error) {
 	var all []string
 	any := false
 	for _, k := range ks {
@@ -240,7 +251,7 @@ func (ks KeySets) Verify(data []byte, d gvariant.Dict) (string, error) {
 		all = append(all, err.Error())
 	}
 	if !any && len(d) == 0 {
-		return "", fmt.Errorf("No signatures found (%s)", strings.Join(all, "; ")) //nolint:staticcheck // ostree's words
+		return Match{}, fmt.Errorf("No signatures found (%s)", strings.Join(all, "; ")) //nolint:staticcheck // ostree's words
 	}
-	return "", errors.New(strings.Join(all, "; "))
+	return Match{}, errors.New(strings.Join(all, "; "))
 }

@@ -122,15 +122,15 @@ func TestEd25519KeySets(t *testing.T) {
 	} {
 		set := &sign.KeySet{Type: sign.Ed25519}
 		err := row.keys(set)
-		good := ""
+		var good sign.Match
 		if err == nil {
 			good, err = set.Verify(row.data, row.sigs)
 		}
 		switch {
-		case row.want == "" && (err != nil || !strings.HasPrefix(good, "ed25519: Signature verified successfully with key '")):
-			t.Errorf("%s: %q, %v", row.why, good, err)
+		case row.want == "" && (err != nil || !strings.HasPrefix(good.String(), "ed25519: Signature verified successfully with key '")):
+			t.Errorf("%s: %v, %v", row.why, good, err)
 		case row.want != "" && (err == nil || !strings.Contains(err.Error(), row.want)):
-			t.Errorf("%s: %q, %v; want a message with %q", row.why, good, err, row.want)
+			t.Errorf("%s: %v, %v; want a message with %q", row.why, good, err, row.want)
 		}
 	}
 }
