@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"strings"
 
 	"photree/deploy"
@@ -46,23 +45,6 @@ func allKeys(r *repo.Repo, home string) (*sign.Ring, error) {
 	return ring, nil
 }
 
-// commitSignatures checks the OpenPGP signatures of a commit.
-func commitSignatures(r *repo.Repo, id object.ID, ring *sign.Ring) (sign.Report, error) {
-	detached, err := r.DetachedMetadata(id)
-	if err != nil {
-		return nil, err
-	}
-	sigs := sign.Signatures(detached, sign.OpenPGP)
-	if len(sigs) == 0 {
-		return nil, nil
-	}
-	data, err := r.LoadMetadata(object.Name{ID: id, Kind: object.KindCommit})
-	if err != nil {
-		return nil, err
-	}
-	return ring.Verify(data, sigs), nil
-}
-
 // showSignatures writes the OpenPGP signatures of a commit as `ostree show` does.
 func showSignatures(w io.Writer, r *repo.Repo, id object.ID, home, remote string) error {
 	var ring *sign.Ring
@@ -78,7 +60,7 @@ func showSignatures(w io.Writer, r *repo.Repo, id object.ID, home, remote string
 	if err != nil {
 		return err
 	}
-	report, err := commitSignatures(r, id, ring)
+	report, err := ring.VerifyCommit(r, id)
 	if err == nil && len(report) > 0 {
 		printReport(w, "Found", report)
 	}
@@ -104,14 +86,21 @@ func printDeploymentSignatures(w io.Writer, r *repo.Repo, d *deploy.Deployment, 
 	if !ok {
 		return nil
 	}
+	report, _, err := sign.ReportFor(r, name, d.Commit)
+	if err != nil {
+		return err
+	}
+	for i := range report {
+		fmt.Fprint(w, report[i].Describe("    GPG: "))
+	}
+	if !verify {
+		return nil
+	}
 	rem, err := r.Remote(name)
 	if errors.Is(err, repo.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
-		return err
-	}
-	if err := printRemoteSignatures(w, r, d.Commit, rem); err != nil || !verify {
 		return err
 	}
 	demand, err := sign.LoadDemand(r, rem)
@@ -135,27 +124,6 @@ func printDeploymentSignatures(w io.Writer, r *repo.Repo, d *deploy.Deployment, 
 	}
 	if _, err := demand.Commit.Check(data, detached); err != nil {
 		return fmt.Errorf("Can't verify commit %s: %w", d.Commit, err) //nolint:staticcheck // ostree's words
-	}
-	return nil
-}
-
-// printRemoteSignatures writes the OpenPGP signatures of a commit, each line by itself.
-func printRemoteSignatures(w io.Writer, r *repo.Repo, id object.ID, rem repo.Remote) error {
-	if text, _ := rem.Get("gpg-verify"); text != "" {
-		if on, err := strconv.ParseBool(strings.TrimSpace(text)); err == nil && !on {
-			return nil
-		}
-	}
-	ring, err := sign.RemoteRing(r, rem)
-	if err != nil {
-		return err
-	}
-	report, err := commitSignatures(r, id, ring)
-	if err != nil {
-		return err
-	}
-	for i := range report {
-		fmt.Fprint(w, report[i].Describe("    GPG: "))
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"photree/deploy"
 	"photree/host"
 	"photree/internal/gvariant"
+	"photree/repo/sign"
 
 	"github.com/spf13/cobra"
 )
@@ -108,6 +109,7 @@ func (v *statusVerb) printDeployment(s *deploy.Sysroot, st *deploy.State, d *dep
 		v.field("Timestamp", stamp(d.Timestamp))
 	}
 	v.field("Commit", d.Commit.String())
+	v.printSignatures(s, d)
 	if v.verbose {
 		for i, r := range rpmmdRepos(s, d) {
 			mark := "├─"
@@ -136,6 +138,40 @@ func (v *statusVerb) printDeployment(s *deploy.Sysroot, st *deploy.State, d *dep
 	if d.Pinned {
 		v.field("Pinned", "yes")
 	}
+}
+
+// printSignatures says who signed the commit, where the remote wants it signed.
+func (v *statusVerb) printSignatures(s *deploy.Sysroot, d *deploy.Deployment) {
+	report, wanted := signatures(s, d)
+	if !wanted {
+		return
+	}
+	if len(report) == 0 {
+		v.field("GPGSignature", "(unsigned)")
+	}
+	for i := range report {
+		switch r := &report[i]; {
+		case r.Valid():
+			v.field("GPGSignature", "Valid signature by "+r.Fingerprint)
+		case r.KeyMissing:
+			v.field("GPGSignature", "Can't check signature: public key not found: "+r.KeyID)
+		default:
+			v.field("GPGSignature", "Invalid signature by "+r.Fingerprint)
+		}
+		if v.verbose {
+			fmt.Fprint(v.Env.Stdout, report[i].Describe(strings.Repeat(" ", keyWidth+2)))
+		}
+	}
+}
+
+// signatures checks those of a deployment's commit; a status is worth printing without them, too.
+func signatures(s *deploy.Sysroot, d *deploy.Deployment) (sign.Report, bool) {
+	remote, _, ok := strings.Cut(d.Refspec(), ":")
+	if !ok {
+		return nil, false
+	}
+	report, wanted, err := sign.ReportFor(s.Repo(), remote, d.Commit)
+	return report, wanted && err == nil
 }
 
 type rpmmdRepo struct {
@@ -197,6 +233,7 @@ type deploymentJSON struct {
 	BaseRemovals     []string       `json:"base-removals"`
 	BaseLocalReplace []string       `json:"base-local-replacements"`
 	Modules          []string       `json:"modules"`
+	GPGEnabled       bool           `json:"gpg-enabled"`
 	BaseCommitMeta   map[string]any `json:"base-commit-meta"`
 }
 
@@ -213,6 +250,7 @@ func (v *statusVerb) printJSON(s *deploy.Sysroot, list []*deploy.Deployment) err
 		if u, ok := d.Origin.Get("origin", "unlocked"); ok {
 			j.Unlocked = u
 		}
+		_, j.GPGEnabled = signatures(s, d)
 		out.Deployments = append(out.Deployments, j)
 	}
 	if v.jsonPath == "" {

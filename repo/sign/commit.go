@@ -2,6 +2,7 @@ package sign
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"photree/internal/gvariant"
@@ -31,6 +32,44 @@ func Commit(ctx context.Context, r *repo.Repo, id object.ID, signers ...Signer) 
 		}
 		return true, nil
 	})
+}
+
+// VerifyCommit checks the OpenPGP signatures of a commit that is in the repository.
+func (r *Ring) VerifyCommit(in *repo.Repo, id object.ID) (Report, error) {
+	detached, err := in.DetachedMetadata(id)
+	if err != nil {
+		return nil, err
+	}
+	sigs := Signatures(detached, OpenPGP)
+	if len(sigs) == 0 {
+		return nil, nil
+	}
+	data, err := in.LoadMetadata(object.Name{ID: id, Kind: object.KindCommit})
+	if err != nil {
+		return nil, err
+	}
+	return r.Verify(data, sigs), nil
+}
+
+// ReportFor checks the OpenPGP signatures of a commit that came from a remote. wanted is whether the remote asks for
+// them; where it does not, or there is no such remote any more, nothing is checked.
+func ReportFor(r *repo.Repo, remote string, id object.ID) (report Report, wanted bool, err error) {
+	from, err := r.Remote(remote)
+	if errors.Is(err, repo.ErrNotFound) {
+		return nil, false, nil
+	}
+	if err == nil {
+		wanted, err = flag(from, "gpg-verify", true)
+	}
+	if err != nil || !wanted {
+		return nil, false, err
+	}
+	ring, err := RemoteRing(r, from)
+	if err != nil {
+		return nil, true, err
+	}
+	report, err = ring.VerifyCommit(r, id)
+	return report, true, err
 }
 
 // DeleteOpenPGP removes the OpenPGP signatures of a commit that were made by the keys with these IDs, and returns how
