@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"photree/cli"
 	"photree/deploy"
 	"photree/repo"
 	"photree/repo/object"
@@ -118,12 +119,12 @@ func printDeploymentSignatures(w io.Writer, r *repo.Repo, d *deploy.Deployment, 
 	if demand.Commit.Keys != nil {
 		good, err := demand.Commit.Keys.Verify(data, detached)
 		if err != nil {
-			return fmt.Errorf("Can't verify commit %s: %w", d.Commit, err) //nolint:staticcheck // ostree's words
+			return cli.Fail("Can't verify commit %s: %w", d.Commit, err)
 		}
 		fmt.Fprintf(w, "    %s\n", good)
 	}
 	if _, err := demand.Commit.Check(data, detached); err != nil {
-		return fmt.Errorf("Can't verify commit %s: %w", d.Commit, err) //nolint:staticcheck // ostree's words
+		return cli.Fail("Can't verify commit %s: %w", d.Commit, err)
 	}
 	return nil
 }
