@@ -21,13 +21,13 @@ func init() {
 // pullOptions are the options of pull and pull-local; each declares those that it has.
 type pullOptions struct {
 	pull.Options
-	caches, headers        []string
-	lowSpeedSeconds        int
-	retries                int
-	noRetry                bool
-	requireDeltas, untrust bool
-	frequency              int
-	json                   bool
+	caches, headers []string
+	lowSpeedSeconds int
+	retries         int
+	noRetry         bool
+	untrust         bool
+	frequency       int
+	json            bool
 }
 
 func newPull(env *cli.Env) *cobra.Command {
@@ -67,8 +67,8 @@ func addPullOptions(c *cobra.Command, o *pullOptions) {
 	f.BoolVar(&o.UserOnlyFiles, "bareuseronly-files", false, "Reject regular files with mode outside of 0775 (world writable, suid, etc.)")
 	f.BoolVar(&o.NoFlush, "disable-fsync", false, "Do not flush what was pulled to the disk")
 	f.Bool("per-object-fsync", false, "Ignored: objects are flushed together")
-	f.Bool("disable-static-deltas", false, "Do not use static deltas (they never are)")
-	f.BoolVar(&o.requireDeltas, "require-static-deltas", false, "Require static deltas")
+	f.BoolVar(&o.DisableStaticDeltas, "disable-static-deltas", false, "Do not use static deltas")
+	f.BoolVar(&o.RequireStaticDeltas, "require-static-deltas", false, "Require static deltas")
 	cli.AddJSON(c, &o.json)
 }
 
@@ -106,8 +106,8 @@ func runPull(env *cli.Env, r *repo.Repo, o pullOptions, args []string) error {
 
 // finish turns the options' text into values.
 func (o *pullOptions) finish() error {
-	if o.requireDeltas {
-		return fmt.Errorf("static deltas are required, but none are ever used: leave --require-static-deltas out")
+	if o.RequireStaticDeltas && o.DisableStaticDeltas {
+		return fmt.Errorf("--require-static-deltas and --disable-static-deltas exclude each other")
 	}
 	for _, h := range o.headers {
 		name, value, ok := strings.Cut(h, "=")

@@ -60,6 +60,10 @@ type Options struct {
 	// NoFlush leaves out the flush at the end: a power cut soon after may lose what was pulled.
 	NoFlush bool
 
+	// DisableStaticDeltas never uses static deltas; RequireStaticDeltas fails where there is none, and uses them from a
+	// repository on this machine too.
+	DisableStaticDeltas, RequireStaticDeltas bool
+
 	// Header is added to each request.
 	Header http.Header
 	// MaxOutstanding is how many requests run at once (8).
@@ -181,11 +185,16 @@ func run(ctx context.Context, r *repo.Repo, o *Options, remote remoteConfig, src
 	if err != nil {
 		return Result{}, err
 	}
+	deltas, err := findDeltas(ctx, r, o, src, wanted, summary)
+	if err != nil {
+		return Result{}, err
+	}
 	txn, err := begin(ctx, r, o)
 	if err != nil {
 		return Result{}, err
 	}
 	p := newPuller(o, txn, src, keys, wanted)
+	p.deltas = deltas
 	defer func() { _ = p.txn.Abort() }()
 	if err := p.fetchAll(ctx); err != nil {
 		return Result{Stats: p.stats()}, errors.Join(err, p.keep(err))

@@ -20,6 +20,7 @@ type puller struct {
 	src     source
 	keys    *verifier
 	checks  map[object.ID][]want // the refs that each commit was asked for by
+	deltas  map[object.ID]offer  // the static delta that brings a commit
 	started time.Time
 
 	// gate is held shared by whoever works with txn, and alone by a checkpoint, which replaces it.

@@ -34,6 +34,8 @@ type source interface {
 	stage(txn *repo.Txn, n object.Name, data []byte) error
 	// content stages a file object; the transaction verifies it.
 	content(ctx context.Context, txn *repo.Txn, id object.ID) error
+	// file returns a file of the repository that is no object, nil when it is not there.
+	file(ctx context.Context, path string, limit int64) ([]byte, error)
 	// traffic returns the requests and bytes so far.
 	traffic() (requests, bytes int64)
 }
