@@ -98,6 +98,28 @@ func TestPruneStopsAnywhere(t *testing.T) {
 	}
 }
 
+// TestPruneRemovesWhatACutLeftOfRefs: the power-cut explorer found these behind a cut while refs were written (seed 11,
+// point 400 of an upgrade with a new kernel).
+func TestPruneRemovesWhatACutLeftOfRefs(t *testing.T) {
+	r := newRepo(t, repo.ModeArchive)
+	id := commit(t, r, t.TempDir(), "x/y")
+	for _, name := range []string{"refs/heads/x/.y.tmp-6056-8", "state/." + id.String() + ".commitpartial.tmp-1-a"} {
+		check(t, os.MkdirAll(filepath.Dir(filepath.Join(r.Path(), name)), 0o755))
+		check(t, os.WriteFile(filepath.Join(r.Path(), name), nil, 0o644))
+	}
+	_, err := r.Prune(context.Background(), repo.PruneOptions{})
+	check(t, err)
+	for _, dir := range []string{"refs/heads/x", "state"} {
+		left, err := filepath.Glob(filepath.Join(r.Path(), dir, ".*"))
+		if err != nil || len(left) > 0 {
+			t.Errorf("%q are left, %v", left, err)
+		}
+	}
+	if got, err := r.ResolveRev("x/y"); got != id {
+		t.Errorf("the ref names %s: %v", got, err)
+	}
+}
+
 func TestKilledImportIsTakenOver(t *testing.T) {
 	dir := sample(t)
 	src, dst := newRepo(t, repo.ModeArchive), newRepo(t, repo.ModeArchive)

@@ -67,6 +67,8 @@ type fsck struct {
 	todo []fsckFile
 	bad  map[object.Name]error
 
+	damaged []object.ID // commits that a check before this one has marked
+
 	mu   sync.Mutex
 	done int
 }
@@ -88,6 +90,9 @@ func (r *Repo) Fsck(ctx context.Context, opts FsckOptions) (FsckResult, error) {
 	}
 	if err == nil {
 		err = f.refs()
+	}
+	if err == nil {
+		err = f.heal()
 	}
 	if err == nil {
 		err = f.mark()
@@ -134,7 +139,7 @@ func (f *fsck) metadata() error {
 		if p {
 			f.res.Partial++
 			if reason, err := os.ReadFile(f.r.partialPath(c.ID)); err == nil && string(reason) == markedByFsck {
-				f.res.Damaged++
+				f.damaged = append(f.damaged, c.ID)
 			}
 		}
 		w := &closure{r: f.r, load: f.load, seen: seen}
@@ -275,6 +280,40 @@ func (f *fsck) refs() error {
 
 // markedByFsck is what ostree writes into a partial mark when its fsck makes it.
 const markedByFsck = "f"
+
+// heal removes the marks that a check has made from the commits that are whole again, because what they lacked was
+// committed or pulled since.
+func (f *fsck) heal() error {
+	for _, id := range f.damaged {
+		whole := true
+		set := Set{}
+		w := &closure{r: f.r, load: f.load, seen: set, missing: func(object.Name, error) error { whole = false; return nil }}
+		if err := w.commit(id); err != nil {
+			return err
+		}
+		for n := range set {
+			if f.bad[n] != nil {
+				whole = false
+			}
+			if n.Kind == object.KindFile && whole {
+				has, err := f.r.HasObject(n)
+				if err != nil {
+					return err
+				}
+				whole = has
+			}
+		}
+		if !whole {
+			f.res.Damaged++
+			continue
+		}
+		if err := durable.Remove(f.r.partialPath(id)); err != nil {
+			return err
+		}
+		f.res.Partial--
+	}
+	return nil
+}
 
 // mark marks every commit partial that lacks an object, or will once the damaged ones are deleted (R3): a pull then
 // fetches what is missing.

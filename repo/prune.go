@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -69,6 +70,7 @@ var pruneSteps = []pruneStep{
 	{"remove trees", func(p *prune) error { return p.remove(object.KindDirTree, object.KindDirMeta) }},
 	{"remove files", func(p *prune) error { return p.remove(object.KindFile, object.KindPayloadLink) }},
 	{"remove marks", (*prune).marks},
+	{"remove leftovers", (*prune).leftovers},
 	{"clear the cache of uncompressed files", (*prune).uncompressed},
 	{"forget summaries of remotes that are gone", (*prune).summaries},
 }
@@ -373,4 +375,20 @@ func (p *prune) marks() error {
 		}
 	}
 	return nil
+}
+
+// leftovers removes what transactions that were cut off have left of refs and marks. The lock keeps others away.
+func (p *prune) leftovers() error {
+	if p.opts.DryRun {
+		return nil
+	}
+	if err := durable.RemoveTemps(filepath.Join(p.r.path, "state"), ""); err != nil {
+		return err
+	}
+	return filepath.WalkDir(filepath.Join(p.r.path, "refs"), func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.IsDir() {
+			return err
+		}
+		return durable.RemoveTemps(path, "")
+	})
 }

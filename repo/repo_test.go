@@ -414,9 +414,9 @@ func TestRefs(t *testing.T) {
 		{"os/next", object.ID{}, "Refspec 'os/next' not found"},
 		{"photon:x", object.ID{}, "Refspec 'photon:x' not found"},
 		{"os/main^", object.ID{}, "has no parent"},
-		{"os//main", object.ID{}, "not the name of a ref"},
-		{"../config", object.ID{}, "not the name of a ref"},
-		{"", object.ID{}, "not the name of a ref"},
+		{"os//main", object.ID{}, "Invalid ref name"},
+		{"../config", object.ID{}, "Invalid ref name"},
+		{"", object.ID{}, "Invalid ref name"},
 	} {
 		got, err := r.ResolveRev(row.rev)
 		if row.err == "" && (err != nil || got != row.want) {

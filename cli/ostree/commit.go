@@ -314,7 +314,7 @@ func kernelVersion(trees []treeSource) (string, error) {
 	case 1:
 		return found[0], nil
 	case 0:
-		return "", fmt.Errorf("--bootable: %w", &os.PathError{Op: "find a kernel", Path: dir + "/usr/lib/modules/*/vmlinuz", Err: syscall.ENOENT})
+		return "", fmt.Errorf("--bootable: %s has no kernel: usr/lib/modules/*/vmlinuz: %w", dir, syscall.ENOENT)
 	}
 	return "", fmt.Errorf("--bootable: %s has more than one kernel: %s", dir, strings.Join(found, ", "))
 }

@@ -21,6 +21,7 @@ func init() {
 // pullOptions are the options of pull and pull-local; each declares those that it has.
 type pullOptions struct {
 	pull.Options
+	agent           string // that is appended to ours
 	caches, headers []string
 	lowSpeedSeconds int
 	retries         int
@@ -42,6 +43,8 @@ func newPull(env *cli.Env) *cobra.Command {
 	f.StringArrayVar(&o.Subpaths, "subpath", nil, "Only pull the provided sub`PATH`(s)")
 	f.StringVar(&o.URL, "url", "", "Pull objects from this `URL` instead of the one from the remote config")
 	f.StringArrayVar(&o.headers, "http-header", nil, "Add `NAME=VALUE` as HTTP header to all requests")
+	f.StringVar(&o.agent, "append-user-agent", "", "Append `STRING` to the user agent")
+	_ = f.MarkHidden("append-user-agent")
 	f.IntVar(&o.frequency, "update-frequency", 0, "Ignored: progress is shown ten times a second on a terminal, in `MILLISECONDS`")
 	f.StringVar(&o.CacheDir, "cache-dir", "", "Keep the summary in `DIR`")
 	f.IntVar(&o.retries, "network-retries", 5, "Retry each download `N` times when the network or the server fails")
@@ -56,8 +59,7 @@ func newPull(env *cli.Env) *cobra.Command {
 	return c
 }
 
-// addPullOptions declares what pull and pull-local share. Static deltas are never used, so that options about them are
-// taken or refused for what they then mean.
+// addPullOptions declares what pull and pull-local share.
 func addPullOptions(c *cobra.Command, o *pullOptions) {
 	f := c.Flags()
 	f.BoolVar(&o.CommitMetadataOnly, "commit-metadata-only", false, "Fetch only the commit metadata")
@@ -94,6 +96,7 @@ func runPull(env *cli.Env, r *repo.Repo, o pullOptions, args []string) error {
 		defer cache.Close()
 		o.Caches = append(o.Caches, cache)
 	}
+	o.UserAgent = strings.TrimSpace("libostree/" + env.Version + " " + o.agent) // servers tell clients by it
 	p := newPullProgress(env, "fetched", o.json)
 	o.Progress = p.show
 	res, err := pull.Pull(env.Ctx, r, o.Options)
@@ -216,11 +219,14 @@ func (p *pullProgress) report(res pull.Result) error {
 		}
 	}
 	moved := ""
+	if s.LocalMetadata+s.LocalContent > 0 {
+		moved = fmt.Sprintf(" (%d meta, %d content local)", s.LocalMetadata, s.LocalContent)
+	}
 	if p.verb == "fetched" {
-		moved = fmt.Sprintf("; %s transferred in %d seconds", transferred(s.Transferred), int(s.Elapsed.Seconds()))
+		moved += fmt.Sprintf("; %s transferred in %d seconds", transferred(s.Transferred), int(s.Elapsed.Seconds()))
 	}
 	_, err := fmt.Fprintf(p.env.Stdout, "%d metadata, %d content objects %s%s; %s content written\n",
-		s.Metadata, s.Content, p.verb, moved, cli.FormatSize(s.ContentBytes))
+		s.Metadata+s.Detached, s.Content, p.verb, moved, cli.FormatSize(s.ContentBytes))
 	return err
 }
 

@@ -22,7 +22,7 @@ func init() { register(newRemote) }
 func newRemote(env *cli.Env) *cobra.Command {
 	c := &cobra.Command{Use: "remote", Short: "Remote commands that may involve internet access"}
 	c.AddCommand(newRemoteAdd(env), newRemoteDelete(env), newRemoteList(env), newRemoteShowURL(env),
-		newRemoteRefs(env), newRemoteSummary(env), newRemoteImport(env), newRemoteListKeys(env))
+		newRemoteRefs(env), newRemoteSummary(env), newRemoteAddCookie(env), newRemoteDeleteCookie(env), newRemoteListCookies(env), newRemoteImport(env), newRemoteListKeys(env))
 	return c
 }
 

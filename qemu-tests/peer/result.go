@@ -74,6 +74,7 @@ func (r *room) run(ctx context.Context, name string) result {
 }
 
 var (
+	okLine      = regexp.MustCompile(`^ok\b`)
 	planLine    = regexp.MustCompile(`^1\.\.(\d+)\s*(?:#\s*(?i:skip)\s*(.*))?`)
 	skippedLine = regexp.MustCompile(`(?i)#\s*skip`)
 	// noiseLine is what may come behind the words that say why a script gives up.
@@ -92,7 +93,7 @@ func judge(output string, err error) result {
 		case m != nil:
 			plan, _ = strconv.Atoi(m[1])
 			reason = m[2]
-		case strings.HasPrefix(line, "ok ") || line == "ok":
+		case okLine.MatchString(line):
 			if skippedLine.MatchString(line) {
 				r.skipped++
 				reason = line

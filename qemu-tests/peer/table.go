@@ -53,7 +53,7 @@ var asRoot = []string{
 	"test-basic.sh", // security labels
 	"test-basic-root.sh",
 	"test-basic-bare-split-xattrs.sh",
-	"test-basic-user-only.sh", // it pulls files of whoever runs it, and the mode holds those of root only
+	"test-basic-user-only.sh",  // it pulls files of whoever runs it, and the mode holds those of root only
 	"test-demo-buildsystem.sh", // FUSE
 }
 

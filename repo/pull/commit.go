@@ -78,9 +78,13 @@ func (p *puller) fetchCommit(ctx context.Context, j job, marked bool) (object.Co
 	if err != nil {
 		return object.Commit{}, fmt.Errorf("pulling commit %s: %w", id, err)
 	}
-	p.metaWanted.Add(1)
+	if _, asked := p.src.(*httpSource); asked {
+		p.detachedAsked.Add(1)
+	}
 	data, err := p.fromCache(j.name)
-	if data == nil && err == nil {
+	local := data != nil
+	if !local && err == nil {
+		p.metaWanted.Add(1)
 		data, err = p.src.metadata(ctx, j.name)
 	}
 	if err != nil {
@@ -109,7 +113,11 @@ func (p *puller) fetchCommit(ctx context.Context, j job, marked bool) (object.Co
 	if err := p.src.stage(p.txn, j.name, data); err != nil {
 		return object.Commit{}, fmt.Errorf("pulling commit %s: %w", id, err)
 	}
-	p.metaDone.Add(1)
+	if local {
+		p.metaLocal.Add(1)
+	} else {
+		p.metaDone.Add(1)
+	}
 	p.mu.Lock()
 	p.signers[id] = signers
 	p.mu.Unlock()
@@ -163,7 +171,7 @@ func (p *puller) noteMark(id object.ID, ours bool) {
 func (p *puller) checkCommit(id object.ID, commit object.Commit) error {
 	for _, w := range p.checks[id] {
 		if w.ref != "" && !p.o.DisableVerifyBindings {
-			if err := CheckBinding(commit, "", w.ref); err != nil {
+			if err := CheckBinding(commit, p.collection, w.ref); err != nil {
 				return fmt.Errorf("commit %s: %w", id, err)
 			}
 		}
@@ -202,7 +210,7 @@ func CheckBinding(commit object.Commit, collection, ref string) error {
 	v, ok := commit.Metadata.Get("ostree.ref-binding")
 	_, bound := commit.Metadata.Get("ostree.collection-binding")
 	switch {
-	case !ok && bound:
+	case !ok && (bound || collection != ""):
 		return errors.New("Expected commit metadata to have ref binding information, found none") //nolint:staticcheck
 	case !ok:
 		return nil
@@ -216,8 +224,11 @@ func CheckBinding(commit object.Commit, collection, ref string) error {
 	if refs := v.Strv(); !slices.Contains(refs, ref) {
 		return fmt.Errorf("Commit has no requested ref ‘%s’ in ref binding metadata (‘%s’)", ref, strings.Join(refs, "’, ‘")) //nolint:staticcheck
 	}
-	if collection == "" || !bound {
+	switch {
+	case collection == "":
 		return nil
+	case !bound:
+		return errors.New("Expected commit metadata to have collection ID binding information, found none") //nolint:staticcheck
 	}
 	if own := commit.Metadata.GetString("ostree.collection-binding"); own != collection {
 		return fmt.Errorf("Commit has collection ID ‘%s’ in collection binding metadata, while the remote it came from has collection ID ‘%s’", own, collection) //nolint:staticcheck
@@ -232,6 +243,7 @@ func (p *puller) stats() Stats {
 	p.gate.RUnlock()
 	s := Stats{
 		Metadata: p.metaDone.Load(), MetadataWanted: p.metaWanted.Load(),
+		Detached: p.detachedAsked.Load(), LocalMetadata: p.metaLocal.Load(), LocalContent: p.contentLocal.Load(),
 		Content: p.contentDone.Load(), ContentWanted: p.contentWanted.Load(),
 		Scanned: p.scanned.Load(), ContentBytes: written, Elapsed: time.Since(p.started),
 	}

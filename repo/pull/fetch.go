@@ -1,6 +1,7 @@
 package pull
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -36,7 +37,8 @@ func transient(err error) error { return &transientError{err: err} }
 // fetcher gets files from one repository over HTTP.
 type fetcher struct {
 	client  *http.Client
-	base    string // without a slash at its end
+	bases   []string // one or more mirrors, without a slash at their end
+	cookies []Cookie
 	header  http.Header
 	retries int
 	backoff time.Duration // before the first repetition; doubles
@@ -51,13 +53,25 @@ type stallLimit struct {
 	bytes  int64
 }
 
-func newFetcher(base string, o *Options, remote remoteConfig) (*fetcher, error) {
-	u, err := url.Parse(base)
+// parseURL refuses what is not the address of something on a web server.
+func parseURL(address string) (*url.URL, error) {
+	u, err := url.Parse(address)
 	if err != nil {
-		return nil, fmt.Errorf("reading the URL %q: %w", base, err)
+		return nil, fmt.Errorf("reading the URL %q: %w", address, err)
 	}
 	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("the URL %q is not of the form http://HOST/PATH, https://HOST/PATH or file:///PATH", base)
+		//nolint:staticcheck // words that scripts look for
+		return nil, fmt.Errorf("Invalid URI scheme in %s: it must be of the form http://HOST/PATH, https://HOST/PATH or file:///PATH", address)
+	}
+	return u, nil
+}
+
+func newFetcher(bases []string, o *Options, remote remoteConfig) (*fetcher, error) {
+	for i, base := range bases {
+		if _, err := parseURL(base); err != nil {
+			return nil, err
+		}
+		bases[i] = strings.TrimRight(base, "/")
 	}
 	transport, err := newTransport(o, remote)
 	if err != nil {
@@ -65,7 +79,8 @@ func newFetcher(base string, o *Options, remote remoteConfig) (*fetcher, error) 
 	}
 	f := &fetcher{
 		client:  &http.Client{Transport: transport},
-		base:    strings.TrimRight(base, "/"),
+		bases:   bases,
+		cookies: remote.cookies,
 		header:  o.Header.Clone(),
 		retries: 5,
 		backoff: o.Backoff,
@@ -75,7 +90,7 @@ func newFetcher(base string, o *Options, remote remoteConfig) (*fetcher, error) 
 		f.header = http.Header{}
 	}
 	if f.header.Get("User-Agent") == "" {
-		f.header.Set("User-Agent", "photree")
+		f.header.Set("User-Agent", cmp.Or(o.UserAgent, "photree"))
 	}
 	if f.backoff == 0 {
 		f.backoff = 200 * time.Millisecond
@@ -143,9 +158,15 @@ func newTransport(o *Options, remote remoteConfig) (*http.Transport, error) {
 
 func (f *fetcher) close() { f.client.CloseIdleConnections() }
 
-// url gives the address of a file of the repository; names of refs may hold any character.
-func (f *fetcher) url(path string) string {
-	return f.base + "/" + (&url.URL{Path: path}).EscapedPath()
+// url gives the address of a file of the repository on the first mirror, to name it by.
+func (f *fetcher) url(path string) string { return join(f.bases[0], path) }
+
+// join gives the address of a file of the repository at base; names of refs may hold any character.
+func join(base, path string) string {
+	if path == "" {
+		return base
+	}
+	return base + "/" + (&url.URL{Path: path}).EscapedPath()
 }
 
 // get fetches path and hands its body to use, repeating both when the network or the server fails for a while.
@@ -153,7 +174,7 @@ func (f *fetcher) url(path string) string {
 func (f *fetcher) get(ctx context.Context, path string, use func(body io.Reader, size int64) error) error {
 	wait := f.backoff
 	for attempt := 0; ; attempt++ {
-		err := f.try(ctx, path, use)
+		err := f.tryAll(ctx, path, use)
 		var again *transientError
 		if err == nil || ctx.Err() != nil || !errors.As(err, &again) {
 			return err
@@ -174,16 +195,43 @@ func (f *fetcher) get(ctx context.Context, path string, use func(body io.Reader,
 	}
 }
 
+// tryAll asks one mirror after the other for a file. That one lacks it or does not answer counts only when all do.
+func (f *fetcher) tryAll(ctx context.Context, path string, use func(io.Reader, int64) error) error {
+	var worst error
+	for _, base := range f.bases {
+		err := f.try(ctx, join(base, path), use)
+		var again *transientError
+		passing := errors.As(err, &again)
+		if err == nil || ctx.Err() != nil || !passing && !errors.Is(err, errNotFound) {
+			return err
+		}
+		if worst == nil || passing {
+			worst = err
+		}
+	}
+	return worst
+}
+
+// request makes a request with the headers and cookies of the remote.
+func (f *fetcher) request(ctx context.Context, address string) (*http.Request, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, fmt.Errorf("fetching %s: %w", address, err)
+	}
+	req.Header = f.header.Clone()
+	addCookies(req, f.cookies)
+	f.requests.Add(1)
+	return req, nil
+}
+
 // try does one request.
-func (f *fetcher) try(ctx context.Context, path string, use func(io.Reader, int64) error) error {
+func (f *fetcher) try(ctx context.Context, address string, use func(io.Reader, int64) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, f.url(path), nil)
+	req, err := f.request(ctx, address)
 	if err != nil {
-		return fmt.Errorf("fetching %s: %w", f.url(path), err)
+		return err
 	}
-	req.Header = f.header
-	f.requests.Add(1)
 	watch := newStallWatch(f.stall, cancel)
 	defer watch.stop()
 	watch.begin()
@@ -193,24 +241,25 @@ func (f *fetcher) try(ctx context.Context, path string, use func(io.Reader, int6
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
-		return f.failure(path, err, transient)
+		return f.failure(address, err, transient)
 	}
-	defer res.Body.Close()
-	if err := f.status(path, res); err != nil {
+	body := &resumingBody{f: f, ctx: ctx, url: address, tag: strongTag(res), size: res.ContentLength, tries: f.retries,
+		watch: watch, res: res, body: &watchedBody{f: f, body: res.Body, watch: watch, ctx: ctx}}
+	defer body.close()
+	if err := f.status(address, res); err != nil {
 		return err
 	}
-	body := &watchedBody{f: f, body: res.Body, watch: watch, ctx: ctx}
 	if err := use(body, res.ContentLength); err != nil {
-		if body.err != nil { // the network failed under use, whatever use made of it
-			return f.failure(path, body.err, transient)
+		if body.body.err != nil { // the network failed under use, whatever use made of it
+			return f.failure(address, body.body.err, transient)
 		}
-		return f.failure(path, err, nil)
+		return f.failure(address, err, nil)
 	}
 	return nil
 }
 
 // failure names the address and the reason, without the words that net/http puts around them.
-func (f *fetcher) failure(path string, err error, mark func(error) error) error {
+func (f *fetcher) failure(address string, err error, mark func(error) error) error {
 	var outer *url.Error
 	if errors.As(err, &outer) {
 		err = outer.Err
@@ -219,7 +268,7 @@ func (f *fetcher) failure(path string, err error, mark func(error) error) error 
 	if errors.As(err, &certificate) {
 		mark = nil
 	}
-	err = fmt.Errorf("fetching %s: %w", f.url(path), err)
+	err = fmt.Errorf("fetching %s: %w", address, err)
 	if mark != nil {
 		return mark(err)
 	}
@@ -227,8 +276,7 @@ func (f *fetcher) failure(path string, err error, mark func(error) error) error 
 }
 
 // status turns what the server says about the request into an error.
-func (f *fetcher) status(path string, res *http.Response) error {
-	address := f.url(path)
+func (f *fetcher) status(address string, res *http.Response) error {
 	switch code := res.StatusCode; {
 	case code == http.StatusOK:
 		return nil
@@ -252,7 +300,7 @@ func (f *fetcher) small(ctx context.Context, path string, limit int64) ([]byte, 
 	var data []byte
 	err := f.get(ctx, path, func(body io.Reader, size int64) (err error) {
 		if size > limit {
-			return fmt.Errorf("it is %d bytes long and may have %d", size, limit)
+			return fmt.Errorf("it is %d bytes long, which exceeded maximum size, the limit of %d", size, limit)
 		}
 		data, err = readLimited(body, size, limit)
 		return err
@@ -271,7 +319,7 @@ func readLimited(body io.Reader, size, limit int64) ([]byte, error) {
 		n, err := body.Read(buf[len(buf):min(cap(buf), len(buf)+64<<10)])
 		buf = buf[:len(buf)+n]
 		if int64(len(buf)) > limit {
-			return nil, fmt.Errorf("it is longer than the limit of %d bytes", limit)
+			return nil, fmt.Errorf("it exceeded maximum size, the limit of %d bytes", limit)
 		}
 		if err == io.EOF {
 			return buf, nil

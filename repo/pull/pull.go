@@ -12,7 +12,6 @@ package pull
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -66,6 +65,8 @@ type Options struct {
 
 	// Header is added to each request.
 	Header http.Header
+	// UserAgent is what the requests say that they come from.
+	UserAgent string
 	// MaxOutstanding is how many requests run at once (8).
 	MaxOutstanding int
 	// NetworkRetries is how often a request is repeated when the network or the server fails (5; negative: never).
@@ -93,6 +94,9 @@ func (o *Options) outstanding() int {
 type Stats struct {
 	Metadata, MetadataWanted int64 // metadata objects that arrived, and that are known to be missing
 	Content, ContentWanted   int64 // the same for files
+	Detached                 int64 // detached metadata of commits that the server was asked for
+	LocalMetadata            int64 // metadata objects that one of the caches had
+	LocalContent             int64 // the same for files
 	Scanned                  int64 // metadata objects looked through
 	Transferred              int64 // bytes of all answers
 	Requests                 int64
@@ -123,26 +127,17 @@ func Pull(ctx context.Context, r *repo.Repo, o Options) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	if dir, ok := fileURL(remote.url); ok {
-		src, err := repo.Open(dir)
-		if err != nil {
-			return Result{}, fmt.Errorf("pulling from remote %q: %w", o.Remote, err)
-		}
-		defer src.Close()
-		o.Untrusted = true
-		return run(ctx, r, &o, remote, &localSource{repo: src, untrusted: true})
-	}
-	src, err := newHTTPSource(&o, remote)
+	src, done, err := openSource(ctx, &o, remote)
 	if err != nil {
-		return Result{}, fmt.Errorf("pulling from remote %q: %w", o.Remote, err)
+		return Result{}, err
 	}
-	defer src.close()
+	defer done()
 	return run(ctx, r, &o, remote, src)
 }
 
 // Local copies refs from another repository on this machine, by hard link where both store files the same way.
 func Local(ctx context.Context, r, src *repo.Repo, o Options) (Result, error) {
-	return run(ctx, r, &o, remoteConfig{name: o.Remote, plain: true}, &localSource{repo: src, untrusted: o.Untrusted})
+	return run(ctx, r, &o, remoteConfig{name: o.Remote, plain: true, collection: src.CollectionID()}, &localSource{repo: src, untrusted: o.Untrusted})
 }
 
 // FetchSummary returns the summary of a remote; the signature is checked where the remote asks for it. There is none
@@ -156,19 +151,11 @@ func FetchSummary(ctx context.Context, r *repo.Repo, o Options) (*Summary, error
 	if err != nil {
 		return nil, err
 	}
-	if dir, ok := fileURL(remote.url); ok {
-		other, err := repo.Open(dir)
-		if err != nil {
-			return nil, fmt.Errorf("reading the summary of remote %q: %w", o.Remote, err)
-		}
-		defer other.Close()
-		return loadSummary(ctx, r, &o, &localSource{repo: other}, keys)
-	}
-	src, err := newHTTPSource(&o, remote)
+	src, done, err := openSource(ctx, &o, remote)
 	if err != nil {
 		return nil, err
 	}
-	defer src.close()
+	defer done()
 	return loadSummary(ctx, r, &o, src, keys)
 }
 
@@ -193,7 +180,7 @@ func run(ctx context.Context, r *repo.Repo, o *Options, remote remoteConfig, src
 	if err != nil {
 		return Result{}, err
 	}
-	p := newPuller(o, txn, src, keys, wanted)
+	p := newPuller(o, remote, txn, src, keys, wanted)
 	p.deltas = deltas
 	defer func() { _ = p.txn.Abort() }()
 	if err := p.fetchAll(ctx); err != nil {

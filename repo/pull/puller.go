@@ -16,12 +16,13 @@ import (
 // puller fetches the closures of commits with several workers. Metadata is taken first and last found first, so that
 // what is missing is known early and the list of waiting names stays short.
 type puller struct {
-	o       *Options
-	src     source
-	keys    *verifier
-	checks  map[object.ID][]want // the refs that each commit was asked for by
-	deltas  map[object.ID]offer  // the static delta that brings a commit
-	started time.Time
+	o          *Options
+	collection string // that the refs belong to, or empty
+	src        source
+	keys       *verifier
+	checks     map[object.ID][]want // the refs that each commit was asked for by
+	deltas     map[object.ID]offer  // the static delta that brings a commit
+	started    time.Time
 
 	// gate is held shared by whoever works with txn, and alone by a checkpoint, which replaces it.
 	gate    sync.RWMutex
@@ -42,7 +43,7 @@ type puller struct {
 	published bool
 	signers   map[object.ID][]string
 
-	metaDone, metaWanted, contentDone, contentWanted, scanned atomic.Int64
+	metaDone, metaWanted, contentDone, contentWanted, scanned, metaLocal, contentLocal, detachedAsked atomic.Int64
 }
 
 // job is a metadata object to look at. path and filter are used with Options.Subpaths only.
@@ -58,8 +59,8 @@ type subKey struct {
 	path string
 }
 
-func newPuller(o *Options, txn *repo.Txn, src source, keys *verifier, wanted []want) *puller {
-	p := &puller{o: o, txn: txn, src: src, keys: keys, started: time.Now(),
+func newPuller(o *Options, remote remoteConfig, txn *repo.Txn, src source, keys *verifier, wanted []want) *puller {
+	p := &puller{o: o, collection: remote.collection, txn: txn, src: src, keys: keys, started: time.Now(),
 		checks: map[object.ID][]want{}, seen: map[object.Name]bool{}, seenSub: map[subKey]bool{},
 		signers: map[object.ID][]string{}}
 	p.wake = sync.NewCond(&p.mu)
@@ -267,12 +268,13 @@ func (p *puller) obtain(ctx context.Context, n object.Name) ([]byte, error) {
 		}
 		return p.txn.LoadMetadata(n)
 	}
-	p.metaWanted.Add(1)
 	data, err := p.fromCache(n)
 	if err != nil {
 		return nil, err
 	}
-	if data == nil {
+	local := data != nil
+	if !local {
+		p.metaWanted.Add(1)
 		if data, err = p.src.metadata(ctx, n); err != nil {
 			return nil, fmt.Errorf("pulling object %s: %w", n, err)
 		}
@@ -280,7 +282,11 @@ func (p *puller) obtain(ctx context.Context, n object.Name) ([]byte, error) {
 	if err := p.src.stage(p.txn, n, data); err != nil {
 		return nil, fmt.Errorf("pulling object %s: %w", n, err)
 	}
-	p.metaDone.Add(1)
+	if local {
+		p.metaLocal.Add(1)
+	} else {
+		p.metaDone.Add(1)
+	}
 	return data, nil
 }
 
@@ -305,7 +311,7 @@ func (p *puller) fetchContent(ctx context.Context, id object.ID) error {
 			continue
 		}
 		if err := p.txn.ImportObject(cache, n, repo.ImportOptions{}); err == nil {
-			p.contentDone.Add(1)
+			p.contentLocal.Add(1)
 			return nil
 		}
 		// A cache is only a short cut: what it has damaged comes from the server.

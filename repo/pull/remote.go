@@ -18,6 +18,8 @@ type remoteConfig struct {
 	tlsPermissive, http2  bool
 	tlsCA                 string
 	tlsCert, tlsKey       string
+	metalink, collection  string
+	cookies               []Cookie
 	plain                 bool // another repository on this machine, not a configured remote
 }
 
@@ -33,7 +35,15 @@ func loadRemote(r *repo.Repo, o *Options) (remoteConfig, error) {
 		v, _ := remote.Get(key)
 		return strings.TrimSpace(v)
 	}
-	c.url, c.contentURL, c.proxy = get("url"), get("contenturl"), get("proxy")
+	c.collection = get("collection-id")
+	c.url, c.contentURL, c.proxy, c.metalink = get("url"), get("contenturl"), get("proxy"), get("metalink")
+	// As ostree writes it and as it reads it too.
+	if link, ok := strings.CutPrefix(c.url, "metalink="); ok {
+		c.url, c.metalink = "", link
+	}
+	if c.cookies, err = Cookies(r, o.Remote); err != nil {
+		return c, err
+	}
 	c.tlsCA, c.tlsCert, c.tlsKey = get("tls-ca-path"), get("tls-client-cert-path"), get("tls-client-key-path")
 	c.branches = list(get("branches"))
 	for key, to := range map[string]*bool{
@@ -45,23 +55,19 @@ func loadRemote(r *repo.Repo, o *Options) (remoteConfig, error) {
 			}
 		}
 	}
+	if backend := get("custom-backend"); backend != "" {
+		return c, fmt.Errorf("Cannot fetch via libostree: remote '%s' uses custom backend '%s'", c.name, backend) //nolint:staticcheck // ostree's words
+	}
 	if reason := get("unconfigured-state"); reason != "" {
 		return c, fmt.Errorf("remote %q cannot be used: %s", c.name, reason)
 	}
 	if o.URL != "" {
-		c.url, c.contentURL = o.URL, ""
+		c.url, c.contentURL, c.metalink = o.URL, "", ""
 	}
-	return c, c.checkURL(get("metalink"))
-}
-
-func (c *remoteConfig) checkURL(metalink string) error {
-	switch {
-	case c.url == "" && metalink == "":
-		return fmt.Errorf("remote %q has no url", c.name)
-	case c.url == "" || strings.HasPrefix(c.url, "metalink=") || strings.HasPrefix(c.url, "mirrorlist="):
-		return fmt.Errorf("remote %q names its servers by a metalink or mirror list, which is not supported: set url= to one server", c.name)
+	if c.url == "" && c.metalink == "" {
+		return c, fmt.Errorf("No \"url\" option in remote \"%s\"", c.name) //nolint:staticcheck // ostree's words
 	}
-	return nil
+	return c, nil
 }
 
 func list(v string) []string {

@@ -42,7 +42,7 @@ func resolve(ctx context.Context, r *repo.Repo, o *Options, remote remoteConfig,
 	}
 	var wanted []want
 	for _, name := range names {
-		w, err := resolveOne(ctx, src, keys, summary, name)
+		w, err := resolveOne(ctx, src, keys, summary, remote.collection, name)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -58,7 +58,7 @@ func resolve(ctx context.Context, r *repo.Repo, o *Options, remote remoteConfig,
 }
 
 // resolveOne reads REF, REF@COMMIT or COMMIT.
-func resolveOne(ctx context.Context, src source, keys *verifier, summary *Summary, name string) (want, error) {
+func resolveOne(ctx context.Context, src source, keys *verifier, summary *Summary, collection, name string) (want, error) {
 	if object.IsIDString(name) {
 		id, err := object.ParseID(name)
 		return want{commit: id}, err
@@ -78,6 +78,10 @@ func resolveOne(ctx context.Context, src source, keys *verifier, summary *Summar
 	}
 	if summary != nil {
 		if ref, ok := summary.Find(name); ok {
+			return want{ref: name, commit: ref.ID}, nil
+		}
+		// A server may hold refs of collections besides its own.
+		if ref, ok := summary.FindInCollection(collection, name); ok && collection != "" {
 			return want{ref: name, commit: ref.ID}, nil
 		}
 		// A ref that is newer than the summary is on the server all the same; but only a signed summary may be believed

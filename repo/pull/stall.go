@@ -66,7 +66,7 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 	b.f.bytes.Add(int64(n))
 	if err != nil && !errors.Is(err, io.EOF) {
 		if errors.Is(err, io.ErrUnexpectedEOF) {
-			err = fmt.Errorf("the answer ended early: %w", err)
+			err = fmt.Errorf("Download incomplete: the answer ended early: %w", err) //nolint:staticcheck // words that scripts look for
 		}
 		if cause := context.Cause(b.ctx); cause != nil {
 			err = cause

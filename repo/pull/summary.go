@@ -20,6 +20,7 @@ const (
 	maxConfig   = 1 << 20
 	maxRef      = 1 << 10
 	maxMetadata = object.MaxMetadataSize
+	maxCommit   = 16 << 20 // no tree makes a commit large, and nobody has asked for what else it holds
 )
 
 // Summary is the list of refs that a server offers, with the files that it came in.

@@ -23,7 +23,7 @@ func Rewrite(ctx context.Context, txn *repo.Txn, root, meta object.ID, opts Writ
 		return root, meta, nil
 	}
 	if txn.Repo().Mode() == repo.ModeBareUserOnly {
-		opts.CanonicalPermissions = true
+		opts.userOnly = true
 	}
 	w := &rewriter{ctx, txn, &opts}
 	return w.dir("/", root, meta)

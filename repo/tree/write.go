@@ -38,11 +38,13 @@ type WriteOptions struct {
 	DevInoCanonical      bool // the same, and do not apply the other options to such a file
 	Adopt                bool // the caller gives the files up: where they can become objects they are not copied
 	Workers              int  // 0: one a processor
+
+	userOnly bool // only what a bare-user-only repository can hold
 }
 
 // changes says whether what is recorded can differ from what is on the disk.
 func (o *WriteOptions) changes() bool {
-	return o.Modify != nil || o.OwnerUID != nil || o.OwnerGID != nil || o.CanonicalPermissions || o.NoXattrs
+	return o.userOnly || o.Modify != nil || o.OwnerUID != nil || o.OwnerGID != nil || o.CanonicalPermissions || o.NoXattrs
 }
 
 // Stats says what Write did.
@@ -78,7 +80,7 @@ type writer struct {
 // Write stages the tree below dir and returns the names of its root.
 func Write(ctx context.Context, txn *repo.Txn, dir string, opts WriteOptions) (root, meta object.ID, st Stats, err error) {
 	if txn.Repo().Mode() == repo.ModeBareUserOnly {
-		opts.CanonicalPermissions = true // the mode can hold nothing else
+		opts.userOnly, opts.NoXattrs = true, true // the mode can hold nothing else
 	}
 	opts.NoXattrs = opts.NoXattrs || txn.Repo().DisablesXattrs()
 	wctx, cancel := context.WithCancelCause(ctx)
@@ -271,11 +273,14 @@ func (o *WriteOptions) apply(path string, info *object.FileInfo) {
 	if o.OwnerGID != nil {
 		info.GID = *o.OwnerGID
 	}
+	if o.CanonicalPermissions {
+		canonical(info)
+	}
 	if o.Modify != nil {
 		o.Modify(path, info)
 	}
-	if o.CanonicalPermissions {
-		canonical(info)
+	if o.userOnly {
+		canonical(info) // whatever was asked for
 	}
 }
 
