@@ -80,6 +80,9 @@ func (c *cleaner) removeDeployments(ctx context.Context) error {
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}
+		if err := durable.RemoveTemps(dir, ""); err != nil {
+			return err
+		}
 		for _, e := range entries {
 			name := strings.TrimSuffix(e.Name(), ".origin")
 			path := filepath.Join(dir, name)
@@ -138,7 +141,7 @@ func (c *cleaner) removeBootLinks(context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return durable.RemoveTemps(c.ostree(), "boot.")
 }
 
 func (c *cleaner) removeLoaders(context.Context) error {
@@ -151,7 +154,7 @@ func (c *cleaner) removeLoaders(context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return durable.RemoveTemps(c.boot(), "loader")
 }
 
 var kernelDir = regexp.MustCompile(`^.+-[0-9a-f]{64}(\.tmp)?$`)

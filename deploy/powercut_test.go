@@ -55,6 +55,26 @@ func TestPowerCutBehindEachStep(t *testing.T) {
 	}
 }
 
+// TestADeploymentRemovesWhatACutLeft: the power-cut explorer found the first of these behind a cut while the origin was
+// written (seed 12, point 550 of a change of kernel arguments).
+func TestADeploymentRemovesWhatACutLeft(t *testing.T) {
+	s := newSysroot(t, sysrootOptions{bootMiB: 16, rootMiB: 24})
+	one := s.commit(release{version: "1", kernel: "a"})
+	s.deploy(one, "")
+	left := []string{
+		"ostree/deploy/os/deploy/." + one.String() + ".1.origin.tmp-15344-1", "ostree/.boot.0.tmp-1-2", "boot/.loader.tmp.tmp-1-3",
+	}
+	for _, name := range left {
+		writeFile(t, filepath.Join(s.dir, name), "")
+	}
+	s.deploy(s.commit(release{version: "2", kernel: "b"}), "")
+	for _, name := range left {
+		if _, err := os.Lstat(filepath.Join(s.dir, name)); err == nil {
+			t.Errorf("%s is still there", name)
+		}
+	}
+}
+
 // afterPowerCut copies the disks, starts from the copies, checks them and returns
 // the list that they boot. Then it deploys to them.
 func (s *sysroot) afterPowerCut(t *testing.T, own bool, step string, next object.ID) []object.ID {

@@ -10,7 +10,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
+	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -22,6 +24,26 @@ var counter atomic.Uint64
 func tempName(path string) string {
 	return filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp-"+
 		strconv.Itoa(os.Getpid())+"-"+strconv.FormatUint(counter.Add(1), 36))
+}
+
+var tempRE = regexp.MustCompile(`^\.(.+)\.tmp-[0-9]+-[0-9a-z]+$`)
+
+// RemoveTemps removes from a directory what writers that were interrupted have left beside the names that begin with
+// prefix. The caller makes sure that there is no writer now. That the directory is not there is no error; nothing is
+// flushed.
+func RemoveTemps(dir, prefix string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		if m := tempRE.FindStringSubmatch(e.Name()); m != nil && strings.HasPrefix(m[1], prefix) {
+			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // WriteFile replaces the file at path: a new file is written and flushed beside it, renamed over it, and the directory

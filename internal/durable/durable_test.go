@@ -80,6 +80,32 @@ func TestWriteFileFailsAndLeavesNothing(t *testing.T) {
 	}
 }
 
+func TestRemoveTempsRemovesOnlyWhatWasLeft(t *testing.T) {
+	dir := t.TempDir()
+	keep := []string{"loader.0", ".loader", ".loader.tmp-", ".tmp-1-2", "loader.tmp-1-2"}
+	for _, name := range keep {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"loader", "loader.tmp", "other"} {
+		if err := os.Symlink("x", durable.TempNameForTest(filepath.Join(dir, name))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, prefix := range []string{"loader", ""} {
+		if err := durable.RemoveTemps(dir, prefix); err != nil {
+			t.Fatal(err)
+		}
+		if got := list(t, dir); len(got) != len(keep)+1-i {
+			t.Errorf("after removing those of %q there are %q", prefix, got)
+		}
+	}
+	if err := durable.RemoveTemps(filepath.Join(dir, "nothing"), ""); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestSymlinkReplaces(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "link")
 	for _, target := range []string{"a", "b"} {

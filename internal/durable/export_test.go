@@ -29,3 +29,6 @@ func FreezeForTest(dir string, limit time.Duration) (release func(), err error) 
 		unix.Close(fd)
 	}, nil
 }
+
+// TempNameForTest is what a writer of path that is interrupted leaves behind.
+func TempNameForTest(path string) string { return tempName(path) }

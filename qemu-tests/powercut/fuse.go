@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,7 +22,6 @@ type backing interface {
 type fuseDir struct {
 	dir   string
 	fd    int
-	mu    sync.Mutex
 	files []fuseFile
 	ended chan struct{}
 }
@@ -76,17 +74,6 @@ func serveFuse(dir string, files ...fuseFile) (*fuseDir, error) {
 	return d, nil
 }
 
-// set changes what a file holds from the next operation on.
-func (d *fuseDir) set(name string, b backing) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for i := range d.files {
-		if d.files[i].name == name {
-			d.files[i].data = b
-		}
-	}
-}
-
 // close unmounts the directory.
 func (d *fuseDir) close() error {
 	err := unix.Unmount(d.dir, 0)
@@ -126,8 +113,6 @@ func (d *fuseDir) serve() {
 
 // do carries one operation out and gives the size of its answer.
 func (d *fuseDir) do(op uint32, node uint64, in, out []byte) (int, unix.Errno) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	switch op {
 	case opInit:
 		clear(out[:64])

@@ -201,7 +201,7 @@ func (w *world) again(ctx context.Context, o options, out io.Writer) (int, error
 func report(all []*outcome, seed uint64) string {
 	var b strings.Builder
 	var sum outcome
-	b.WriteString("| workload | disks | writes | flushes | points | lost | torn | mounted | repaired | upgrades | failures |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
+	b.WriteString("| workload | disks | writes | flushes | points | lost | torn | mounted | upgrades | failures |\n|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, o := range all {
 		row(&b, o)
 		sum.Writes += o.Writes
@@ -211,7 +211,6 @@ func report(all []*outcome, seed uint64) string {
 		sum.Losses.torn += o.Losses.torn
 		sum.Mounted += o.Mounted
 		sum.Upgrades += o.Upgrades
-		sum.Repaired += o.Repaired
 		sum.Failures = append(sum.Failures, o.Failures...)
 		sum.Time += o.Time
 	}
@@ -222,6 +221,6 @@ func report(all []*outcome, seed uint64) string {
 }
 
 func row(b *strings.Builder, o *outcome) {
-	fmt.Fprintf(b, "| %s | %s | %d | %d | %d | %d | %d | %d | %d | %d | %d |\n", o.Workload, o.Layout, o.Writes, o.Flushes, o.Points,
-		o.Losses.lost, o.Losses.torn, o.Mounted, o.Repaired, o.Upgrades, len(o.Failures))
+	fmt.Fprintf(b, "| %s | %s | %d | %d | %d | %d | %d | %d | %d | %d |\n", o.Workload, o.Layout, o.Writes, o.Flushes, o.Points,
+		o.Losses.lost, o.Losses.torn, o.Mounted, o.Upgrades, len(o.Failures))
 }

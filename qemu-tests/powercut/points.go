@@ -166,21 +166,23 @@ func (r *replay) cut(p point) {
 // tear writes some sectors: the first or the last ones, or any.
 func tear(s *scratch, e event, sector int, random *rand.Rand) {
 	n := max(1, len(e.Data)/sector)
-	from, to := 0, n
-	switch kind := random.IntN(3); kind {
-	case 0:
-		to = random.IntN(n)
-	case 1:
-		from = random.IntN(n)
-	default:
-		for i := range n {
-			if random.IntN(2) == 0 {
-				s.WriteAt(e.Data[i*sector:(i+1)*sector], e.Off+int64(i*sector))
-			}
+	kind, at := random.IntN(3), random.IntN(n)
+	superBlock := false
+	for i := range n {
+		off := int64(i * sector)
+		keep := kind == 0 && i < at || kind == 1 && i >= at || kind == 2 && random.IntN(2) == 0
+		// The super block of ext4 has two sectors and one checksum: torn, it makes ext4 refuse the disk, whatever
+		// else is there. It counts as one sector.
+		switch e.Off + off {
+		case 1024:
+			superBlock = keep
+		case 1024 + sectorSize:
+			keep = superBlock
 		}
-		return
+		if keep {
+			s.WriteAt(e.Data[off:min(off+int64(sector), int64(len(e.Data)))], e.Off+off)
+		}
 	}
-	s.WriteAt(e.Data[from*sector:to*sector], e.Off+int64(from*sector))
 }
 
 // digest tells the states of one disk of a recording apart.

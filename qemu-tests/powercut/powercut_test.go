@@ -105,7 +105,7 @@ func TestWithoutFlushesThereAreFailures(t *testing.T) {
 	for _, c := range []struct {
 		control, work string
 		points        int
-	}{{controlFlush, "upgrade-new-kernel", 40}, {controlCheckpoint, "upgrade-new-kernel", 300}, {controlFlush, "pull-prune", 40}} {
+	}{{controlFlush, "upgrade-new-kernel", 40}, {controlCheckpoint, "upgrade-new-kernel", 100}, {controlFlush, "pull-prune", 40}} {
 		t.Run(c.control+"/"+c.work, func(t *testing.T) {
 			o := optionsFor(t, seedFor(t))
 			o.control, o.keep = c.control, t.TempDir()

@@ -15,9 +15,9 @@ func takeAway(control string) error {
 		return nil
 	}
 	const fiFreeze, fiThaw = 0xc0045877, 0xc0045878
-	drop := []uint32{}
+	drop := []uint32{unix.SYS_SYNCFS, unix.SYS_SYNC}
 	if control == controlFlush {
-		drop = []uint32{unix.SYS_FSYNC, unix.SYS_FDATASYNC, unix.SYS_SYNCFS, unix.SYS_SYNC}
+		drop = append(drop, unix.SYS_FSYNC, unix.SYS_FDATASYNC)
 	}
 	const (
 		load   = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS

@@ -46,7 +46,7 @@ var workloads = []workload{
 const (
 	controlNone       = ""
 	controlFlush      = "flush"      // every fsync, syncfs and freeze does nothing
-	controlCheckpoint = "checkpoint" // a freeze does nothing
+	controlCheckpoint = "checkpoint" // syncfs and freeze do nothing, fsync works
 )
 
 const (

@@ -115,15 +115,24 @@ func (w *world) close() error {
 	return os.RemoveAll(w.dir)
 }
 
-// publish makes a release the head of the branch that machines follow.
+// publish makes a release the head of the branch that machines follow. The last one becomes that of all branches.
 func (w *world) publish(ctx context.Context, name string) error {
 	txn, err := w.repo.Begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer txn.Abort()
-	if err := txn.SetRef("", branch, w.ids[name]); err != nil {
-		return err
+	heads := map[string]object.ID{branch: w.ids[name]}
+	for release, id := range w.ids {
+		heads["test/"+release] = id
+		if name == "next" {
+			heads["test/"+release] = w.ids[name]
+		}
+	}
+	for ref, id := range heads {
+		if err := txn.SetRef("", ref, id); err != nil {
+			return err
+		}
 	}
 	if err := txn.Commit(); err != nil {
 		return err
