@@ -57,6 +57,9 @@ func initFS(root string, o InitFSOptions) error {
 			return err
 		}
 	}
+	if err := checkBootLinks(filepath.Join(root, "boot")); err != nil {
+		return err
+	}
 	if err := os.Symlink(".", filepath.Join(root, "boot", "boot")); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}

@@ -143,13 +143,16 @@ func runSteps[T any](ctx context.Context, s *Sysroot, steps []step[T], arg T) er
 	return nil
 }
 
-// prepare decides what the deployment will be; it writes nothing.
+// prepare decides what the deployment will be; it leaves nothing behind.
 func (j *job) prepare() error {
 	if err := CheckStateroot(j.o.Stateroot); err != nil {
 		return err
 	}
 	if st, err := os.Stat(j.ostree("deploy", j.o.Stateroot, "var")); err != nil || !st.IsDir() {
 		return fmt.Errorf("deploying: no stateroot %q in sysroot %q: make it with \"ostree admin stateroot-init\"", j.o.Stateroot, j.root)
+	}
+	if err := checkBootLinks(j.boot()); err != nil {
+		return fmt.Errorf("deploying: %w", err)
 	}
 	switch {
 	case j.o.NoMerge:

@@ -37,6 +37,7 @@ const (
 	opForget  = 2
 	opGetattr = 3
 	opSetattr = 4
+	opSymlink = 6
 	opOpen    = 14
 	opRead    = 15
 	opWrite   = 16
@@ -76,7 +77,7 @@ func serveFuse(dir string, files ...fuseFile) (*fuseDir, error) {
 
 // close unmounts the directory.
 func (d *fuseDir) close() error {
-	err := unix.Unmount(d.dir, 0)
+	err := unmountSoon(d.dir)
 	if err != nil {
 		err = errors.Join(fmt.Errorf("unmounting %s: %w", d.dir, err), unix.Unmount(d.dir, unix.MNT_DETACH))
 	}
@@ -159,6 +160,9 @@ func (d *fuseDir) do(op uint32, node uint64, in, out []byte) (int, unix.Errno) {
 			return 0, unix.EISDIR
 		}
 		return transfer(d.files[node-2].data, op, in, out)
+	}
+	if op == opSymlink {
+		return 0, unix.EPERM // as vfat
 	}
 	return 0, unix.ENOSYS
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"photree/deploy"
 )
 
 func TestMain(m *testing.M) {
@@ -197,6 +200,43 @@ func TestOurReaderSeesWhatGrubSees(t *testing.T) {
 	t.Logf("%d files read, %d not readable", good, bad)
 	if good == 0 || bad == 0 {
 		t.Error("both must be among them")
+	}
+}
+
+// TestABootWithoutLinksIsRefused: vfat has no symbolic links and the kernel under test may have no vfat, so the file
+// system of /boot is one of ours that refuses them as vfat does.
+func TestABootWithoutLinksIsRefused(t *testing.T) {
+	w := worldFor(t)
+	root := filepath.Join(w.dir, "root")
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := deploy.InitFS(root, deploy.InitFSOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := openSysroot(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if err := s.InitStateroot(t.Context(), "os"); err != nil {
+		t.Fatal(err)
+	}
+	boot, err := serveFuse(filepath.Join(root, "boot"), fuseFile{"x", newImage(1 << 20)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer boot.close()
+	var links *deploy.NoLinksError
+	_, err = s.Deploy(t.Context(), deploy.DeployOptions{Stateroot: "os", Commit: w.ids["a"]})
+	if !errors.As(err, &links) || !strings.Contains(err.Error(), "cannot hold symbolic links") {
+		t.Errorf("a deployment gives %v", err)
+	}
+	if err := deploy.InitFS(root, deploy.InitFSOptions{}); !errors.As(err, &links) {
+		t.Errorf("init-fs gives %v", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(root, "ostree/deploy/os/deploy/*")); len(left) > 0 {
+		t.Errorf("the refused deployment leaves %q", left)
 	}
 }
 

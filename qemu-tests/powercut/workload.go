@@ -189,7 +189,7 @@ func (w *world) boot(m *machine) (_ *booted, err error) {
 func (b *booted) shutDown() error {
 	for len(b.mounted) > 0 {
 		last := b.mounted[len(b.mounted)-1]
-		if err := unix.Unmount(last, 0); err != nil {
+		if err := unmountSoon(last); err != nil {
 			return fmt.Errorf("unmounting %s: %w", last, err)
 		}
 		b.mounted = b.mounted[:len(b.mounted)-1]
