@@ -301,7 +301,6 @@ type compressed struct {
 	head  Part
 	data  []byte
 	stats *GenerateStats
-	err   error
 }
 
 func newPartQueue(w *deltaWriter) *partQueue {
@@ -310,11 +309,8 @@ func newPartQueue(w *deltaWriter) *partQueue {
 		defer close(q.done)
 		for c := range q.order {
 			x := <-c
-			if x.err == nil {
-				x.stats.Packed += int64(len(x.data))
-				x.err = q.w.part(x.head, x.data)
-			}
-			q.fail(x.err)
+			x.stats.Packed += int64(len(x.data))
+			q.fail(q.w.part(x.head, x.data))
 		}
 	}()
 	return q
@@ -334,9 +330,9 @@ func (q *partQueue) add(p *partWriter, stats *GenerateStats) error {
 	c := make(chan compressed, 1)
 	q.order <- c
 	go func() {
-		head, data, err := p.finish()
+		head, data := p.finish()
 		<-q.slots
-		c <- compressed{head, data, stats, err}
+		c <- compressed{head, data, stats}
 	}()
 	q.mu.Lock()
 	defer q.mu.Unlock()

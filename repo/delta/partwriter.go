@@ -112,19 +112,16 @@ func (w *partWriter) copied(n object.Name, info object.FileInfo, source object.I
 }
 
 // finish packs the part and returns its header and its bytes.
-func (w *partWriter) finish() (Part, []byte, error) {
+func (w *partWriter) finish() (Part, []byte) {
 	payload := gvariant.Tuple(gvariant.Array("(uuu)", w.modes...), gvariant.Array("a(ayay)", w.xattrs...),
 		gvariant.Bytes(w.blob), gvariant.Bytes(w.ops)).Bytes()
 	w.blob = nil
-	packed, err := lzma.Compress(payload)
-	if err != nil {
-		return w.head, nil, err
-	}
+	packed := lzma.Compress(payload, lzma.Options{})
 	// Always compressed, even where that is larger: ostree cannot read the file of a part that is not (it maps it from
 	// the second byte on, which no system allows).
 	data := append([]byte{compressionXZ}, packed...)
 	w.head.Version = partVersion
 	w.head.Size = uint64(len(data))
 	w.head.Checksum = sha256.Sum256(data)
-	return w.head, data, nil
+	return w.head, data
 }
