@@ -13,6 +13,7 @@ import (
 	"photree/initramfs"
 	"photree/internal/gvariant"
 	"photree/repo/object"
+	"photree/repo/sign"
 	"photree/repo/tree"
 
 	"golang.org/x/sys/unix"
@@ -126,6 +127,11 @@ func (r *run) commit(ctx context.Context) (bool, error) {
 	}
 	if r.NoRef {
 		opts.Ref, opts.BindRefs = "", []string{r.result.Ref}
+	}
+	if key := r.Treefile.GPGKey; key != "" {
+		opts.Sign = func(commit []byte, detached *gvariant.Dict) error {
+			return sign.Sign(ctx, detached, commit, sign.NewGPG("", key))
+		}
 	}
 	id, stats, err := tree.Commit(ctx, r.Repo, r.tree, opts)
 	if err != nil {

@@ -14,17 +14,24 @@ import (
 	"photree/initramfs"
 	"photree/repo"
 	"photree/repo/object"
+	"photree/repo/sign"
 
 	"golang.org/x/sys/unix"
 )
 
 // previous looks up what the ref names now.
-func (r *run) previous(context.Context) (bool, error) {
+func (r *run) previous(ctx context.Context) (bool, error) {
 	r.log.step("Reading the previous commit")
 	r.result.Ref = r.Treefile.Ref
 	r.result.Timestamp = r.Time
 	if r.Repo == nil {
 		return false, nil
+	}
+	if key := r.Treefile.GPGKey; key != "" && !r.DryRun && !r.DownloadOnly {
+		// That the key is missing is better known now than after an hour.
+		if _, err := sign.SignedBy(ctx, sign.NewGPG("", key), nil); err != nil {
+			return false, fmt.Errorf("composing %q: gpg-key: %w", r.Treefile.Path, err)
+		}
 	}
 	if r.result.Ref == "" && !r.DryRun && !r.DownloadOnly {
 		return false, fmt.Errorf("composing %q: the treefile names no ref; add \"ref\"", r.Treefile.Path)

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"photree/compose/repomd"
+	"photree/repo/sign"
 )
 
 // signer is a GnuPG home with keys that have no passphrase.
@@ -128,4 +129,30 @@ func TestComposeSigned(t *testing.T) {
 	refuse("package without signature", "package base-1-1.noarch", `repository "test"`, "it is not signed", "gpgcheck=0")
 	s.write("test.repo", strings.Replace(config, "gpgcheck=1\nrepo", "gpgcheck=0\nrepo", 1)+"gpgkey=file://"+s.rpms()+"/KEYS\n")
 	s.mustCompose(Options{CacheDir: t.TempDir(), Force: true})
+}
+
+// A treefile names the key that its commits are signed with.
+func TestComposeSignsItsCommit(t *testing.T) {
+	s, g := newServer(t), newSigner(t)
+	t.Setenv("GNUPGHOME", g.home)
+	public := g.key("composer", "ed25519")
+	s.publish()
+	treefile := func(key string) {
+		s.write("tree.json", `{"ref": "`+ref+`", "repos": ["test"], "selinux": false, "no-initramfs": true, "packages": ["base"], "gpg-key": "`+key+`"}`)
+	}
+	treefile("nobody")
+	before := s.snapshot()
+	if _, _, err := s.compose(context.Background(), Options{}); err == nil || !strings.Contains(err.Error(), "No gpg key found with ID nobody") || s.snapshot() != before {
+		t.Errorf("with a key that is not there: %v", err)
+	}
+	treefile("composer")
+	res, _ := s.mustCompose(Options{})
+	ring, err := sign.ParseRing([]byte(public))
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := ring.VerifyCommit(s.repo, res.Commit)
+	if err != nil || len(report) != 1 || !report[0].Valid() {
+		t.Errorf("signatures of the commit: %+v, %v", report, err)
+	}
 }

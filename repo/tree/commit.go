@@ -23,6 +23,8 @@ type CommitOptions struct {
 	Subject, Body string
 	Metadata      gvariant.Dict
 	Detached      gvariant.Dict
+	// Sign adds signatures of the bytes of the commit to its detached metadata, before the commit can be seen.
+	Sign          func(commit []byte, detached *gvariant.Dict) error
 	BindRefs      []string  // further refs to name in ostree.ref-binding
 	NoBindings    bool      // leave ostree.ref-binding out
 	Timestamp     time.Time // zero: SOURCE_DATE_EPOCH if it is set, else now
@@ -80,8 +82,12 @@ func WriteCommit(txn *repo.Txn, root, meta object.ID, opts CommitOptions) (objec
 		bind(&c.Metadata, txn.Repo(), opts)
 	}
 	id, err := txn.WriteCommit(c)
-	if err == nil && opts.Detached != nil {
-		err = txn.SetDetachedMetadata(id, opts.Detached)
+	detached := slices.Clone(opts.Detached)
+	if err == nil && opts.Sign != nil {
+		err = opts.Sign(c.Encode(), &detached)
+	}
+	if err == nil && detached != nil {
+		err = txn.SetDetachedMetadata(id, detached)
 	}
 	if err == nil && opts.Ref != "" {
 		remote, name, _ := repo.ParseRefspec(opts.Ref)
