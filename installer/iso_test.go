@@ -102,7 +102,7 @@ func (m machine) boot(t *testing.T) string {
 		args = append(args, "-drive", "if=pflash,unit=0,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE.fd",
 			"-drive", "if=pflash,unit=1,format=raw,file="+vars)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", args...)
 	keys, err := cmd.StdinPipe()
