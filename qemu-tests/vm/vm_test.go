@@ -2,6 +2,7 @@ package vm
 
 import (
 	"bufio"
+	"debug/elf"
 	"errors"
 	"fmt"
 	"io"
@@ -76,6 +77,11 @@ func guest(t *testing.T) (kernel, initrd string) {
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if f, err := elf.Open(self); err != nil {
+		t.Fatal(err)
+	} else if libs, _ := f.ImportedLibraries(); len(libs) > 0 {
+		t.Fatalf("the guest's only program is this test itself, and it needs %v: run the test with CGO_ENABLED=0, as make test does", libs)
 	}
 	program, err := os.ReadFile(self)
 	if err != nil {
