@@ -18,7 +18,7 @@ TEST_PACKAGES = qemu-system-x86 qemu-utils ovmf grub-pc-bin grub-efi-amd64-bin \
 	createrepo-c attr strace cpio zstd xz-utils util-linux python3-solv \
 	kmod xfsprogs erofs-utils gnupg openssl parallel python3
 
-.PHONY: all build deps test peer-tests demo bench fuzz lint install man clean race
+.PHONY: all build deps test peer-tests demo powercut bench fuzz lint install man clean race
 
 all: build
 
@@ -55,6 +55,13 @@ peer-tests: deps build
 
 demo: deps build
 	$(ROOT) $(GO) run ./qemu-tests/demo
+
+# powercut cuts the power at 30,000 and more points of photree's commands (docs/reliability.md), and writes what came out
+# into out/powercut.md.
+POWERCUT_POINTS ?= 33000
+powercut: deps
+	@mkdir -p out
+	$(ROOT) $(GO) run ./qemu-tests/powercut -points $(POWERCUT_POINTS) -o out/powercut.md
 
 # race runs the packages with concurrency under the race detector (needs a C compiler).
 race: deps build

@@ -51,6 +51,7 @@ const (
 
 const (
 	childVar   = "POWERCUT_ROOT" // the root directory of the command
+	nameVar    = "POWERCUT_NAME" // the name that the program is called by
 	controlVar = "POWERCUT_CONTROL"
 )
 
@@ -69,7 +70,7 @@ func childMain() {
 		fmt.Fprintln(os.Stderr, "powercut:", err)
 		os.Exit(3)
 	}
-	env := &cli.Env{Ctx: context.Background(), Name: os.Args[0], Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout,
+	env := &cli.Env{Ctx: context.Background(), Name: os.Getenv(nameVar), Args: os.Args[1:], Stdin: os.Stdin, Stdout: os.Stdout,
 		Stderr: os.Stderr, Getenv: os.Getenv, Version: "0"}
 	if env.Name == "ostree" {
 		os.Exit(cli.Main(env, ostree.New(env)))
@@ -204,8 +205,9 @@ func (b *booted) run(command, control string) error {
 	if err != nil {
 		return err
 	}
-	cmd := &exec.Cmd{Path: self, Args: strings.Fields(command), Dir: "/", Stdout: &out, Stderr: &out,
-		Env:         []string{childVar + "=" + b.root, controlVar + "=" + control, "PATH=/usr/bin", "HOME=/"},
+	args := strings.Fields(command)
+	cmd := &exec.Cmd{Path: self, Args: args, Dir: "/", Stdout: &out, Stderr: &out,
+		Env:         []string{childVar + "=" + b.root, nameVar + "=" + args[0], controlVar + "=" + control, "PATH=/usr/bin", "HOME=/"},
 		SysProcAttr: &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}}
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s: %w\n%s", command, err, out.String())
