@@ -92,8 +92,8 @@ func TestKargsRebaseAndDeploy(t *testing.T) {
 	two := m.release("2", 5, pkg{"a", "2-1"}).String()
 	three := m.release("3", 2, pkg{"a", "3-1"}).String()
 	m.expect(0, "...", "rpm-ostree", "deploy", two)
-	m.expect(1, "...error: Upgrade target revision '"+three+"' with timestamp 'Mon 22 Feb 2021 07:15:43 UTC' is chronologically older than current revision '"+
-		two+"' with timestamp 'Thu 25 Feb 2021 07:15:43 UTC'; use --allow-downgrade to permit\n", "rpm-ostree", "upgrade")
+	m.expect(1, "...error: Upgrade target revision '"+three+"' with timestamp 'Mon Feb 22 07:15:43 2021' is chronologically older than current revision '"+
+		two+"' with timestamp 'Thu Feb 25 07:15:43 2021'; use --allow-downgrade to permit\n", "rpm-ostree", "upgrade")
 	m.expect(0, "...", "rpm-ostree", "upgrade", "--allow-downgrade")
 	m.boot()
 	m.expect(0, "...Downgraded:\n  a 3-1 -> 1-1\n...", "rpm-ostree", "deploy", "version=1")
