@@ -3,13 +3,14 @@ package delta
 import (
 	"encoding/binary"
 	"math/bits"
+	"sync"
 )
 
 const (
 	// newWindow is how much of a new file is matched at once, and oldMargin how much of the old one is looked at before
 	// and behind the same place: so memory does not grow with the files. What moved further is found by no patch.
-	newWindow = 8 << 20
-	oldMargin = 4 << 20
+	newWindow = 4 << 20
+	oldMargin = 2 << 20
 )
 
 // patchWriter makes the patch from old to new: see patchReader for its form. The search for what is similar follows
@@ -44,9 +45,16 @@ func (w *patchWriter) window(begin, end int) {
 	if lo >= hi {
 		lo, hi = 0, min(len(w.old), newWindow+2*oldMargin)
 	}
+	// What simply goes on needs no search. Whole files that only grew need none at all.
+	scan, length, pos, score := begin+w.goesOn(begin, end), 0, 0, 0
+	if scan == end {
+		return
+	}
 	old := w.old[lo:hi]
-	m := matcher{old: old, sa: sortSuffixes(old)}
-	scan, length, pos, score := begin, 0, 0, 0
+	sa := suffixArrays.Get().(*[]int32)
+	defer suffixArrays.Put(sa)
+	*sa = sortSuffixes(*sa, old)
+	m := matcher{old: old, sa: *sa}
 	for scan < end {
 		scan += length
 		score, length = 0, 0
@@ -64,13 +72,23 @@ func (w *patchWriter) window(begin, end int) {
 				score--
 			}
 		}
-		if length != score || scan == end {
-			if scan < end {
-				w.flush(scan, lo+pos-scan, false)
-			}
+		if length != score && scan < end {
+			w.flush(scan, lo+pos-scan, false)
 		}
 	}
 }
+
+// goesOn returns how much of new[begin:end] is just what the current piece expects.
+func (w *patchWriter) goesOn(begin, end int) int {
+	at := begin + w.shift
+	if at < 0 || at >= len(w.old) {
+		return 0
+	}
+	return commonPrefix(w.new[begin:end], w.old[at:])
+}
+
+// suffixArrays are kept for the next file: they are the largest things there are, and short-lived.
+var suffixArrays = sync.Pool{New: func() any { return new([]int32) }}
 
 // agrees says whether new[i] is what the current piece expects there.
 func (w *patchWriter) agrees(i int) bool {

@@ -134,7 +134,7 @@ func (g *generator) add(it item, x packed) error {
 }
 
 // inFlight is how many bytes of files and of what goes with them may be held at once.
-const inFlight = 64 << 20
+const inFlight = 48 << 20
 
 // inOrder prepares files with several workers and hands them to use in their order.
 func (g *generator) inOrder(ctx context.Context, items []item, use func(item, packed) error) error {
@@ -228,7 +228,10 @@ func (g *generator) prepare(it item) packed {
 			content.close()
 			return packed{patch: patch}
 		}
-	} else if runs, copied := copyRuns(old.data, content.data); copied > 0 {
+		// It packs better with its like than alone, as which a client would fetch it otherwise.
+		return packed{content: content}
+	}
+	if runs, copied := copyRuns(old.data, content.data); copied > 0 {
 		return packed{content: content, runs: runs}
 	}
 	if it.size > g.o.MinFallbackSize {
@@ -285,7 +288,8 @@ func (b *budget) stop() {
 	b.changed.Broadcast()
 }
 
-// partQueue compresses parts beside each other and stores them in their order.
+// partQueue compresses parts beside the work that fills them, and stores them in their order. Half of the processors
+// compress: a part takes a hundred megabytes, and to find patches takes as long as to compress them.
 type partQueue struct {
 	w     *deltaWriter
 	slots chan struct{}
@@ -304,7 +308,7 @@ type compressed struct {
 }
 
 func newPartQueue(w *deltaWriter) *partQueue {
-	q := &partQueue{w: w, slots: make(chan struct{}, min(4, runtime.GOMAXPROCS(0))), order: make(chan chan compressed, 64), done: make(chan struct{})}
+	q := &partQueue{w: w, slots: make(chan struct{}, max(1, min(4, runtime.GOMAXPROCS(0)/2))), order: make(chan chan compressed, 64), done: make(chan struct{})}
 	go func() {
 		defer close(q.done)
 		for c := range q.order {

@@ -113,8 +113,7 @@ func (w *partWriter) copied(n object.Name, info object.FileInfo, source object.I
 
 // finish packs the part and returns its header and its bytes.
 func (w *partWriter) finish() (Part, []byte) {
-	payload := gvariant.Tuple(gvariant.Array("(uuu)", w.modes...), gvariant.Array("a(ayay)", w.xattrs...),
-		gvariant.Bytes(w.blob), gvariant.Bytes(w.ops)).Bytes()
+	payload := w.payload()
 	w.blob = nil
 	packed := lzma.Compress(payload, lzma.Options{})
 	// Always compressed, even where that is larger: ostree cannot read the file of a part that is not (it maps it from
@@ -124,4 +123,28 @@ func (w *partWriter) finish() (Part, []byte) {
 	w.head.Size = uint64(len(data))
 	w.head.Checksum = sha256.Sum256(data)
 	return w.head, data
+}
+
+// payload returns the serialised part, of the type payloadType. It is put together here because with gvariant's values
+// the blob would be in memory three times.
+func (w *partWriter) payload() []byte {
+	modes := gvariant.Array("(uuu)", w.modes...).Bytes()
+	xattrs := gvariant.Array("a(ayay)", w.xattrs...).Bytes()
+	n := len(modes) + len(xattrs) + len(w.blob) + len(w.ops)
+	width := 1
+	for n+3*width >= 1<<(8*width) {
+		width *= 2
+	}
+	out := make([]byte, 0, n+3*width)
+	out = append(out, modes...)
+	out = append(out, xattrs...)
+	out = append(out, w.blob...)
+	out = append(out, w.ops...)
+	// Where the first three members end, the last of them first.
+	for _, end := range []int{n - len(w.ops), len(modes) + len(xattrs), len(modes)} {
+		for i := range width {
+			out = append(out, byte(end>>(8*i)))
+		}
+	}
+	return out
 }

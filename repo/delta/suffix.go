@@ -2,9 +2,12 @@ package delta
 
 // sortSuffixes returns the starts of all suffixes of text in their order. It sorts by induction (Nong, Zhang and Chan,
 // "Two Efficient Algorithms for Linear Time Suffix Array Construction", 2011): in linear time, with four bytes of memory
-// for each byte of text and little beside.
-func sortSuffixes(text []byte) []int32 {
-	sa := make([]int32, len(text))
+// for each byte of text and little beside. It uses buf for the result when that is large enough.
+func sortSuffixes(buf []int32, text []byte) []int32 {
+	if cap(buf) < len(text) {
+		buf = make([]int32, len(text))
+	}
+	sa := buf[:len(text)]
 	induceSort(text, sa, 256)
 	return sa
 }

@@ -3,6 +3,7 @@ package lzma
 import (
 	"encoding/binary"
 	"math/bits"
+	"sync"
 )
 
 const (
@@ -26,14 +27,28 @@ type matchFinder struct {
 	nice                int // matches of this length are long enough
 	depth               int
 	found               []match
+	buf                 *[]int32
 }
+
+// tables are kept for the next part: they are large.
+var tables = sync.Pool{New: func() any { return new([]int32) }}
 
 func newMatchFinder(data []byte, dict, nice, depth int) *matchFinder {
 	bits4 := uint(max(16, min(22, bits.Len(uint(len(data))))))
 	cyclic := min(dict, len(data)+1)
-	return &matchFinder{data: data, hash2: make([]int32, 1<<16), hash3: make([]int32, 1<<16), hash4: make([]int32, 1<<bits4),
-		shift4: 32 - bits4, son: make([]int32, 2*cyclic), cyclic: cyclic, nice: nice, depth: depth}
+	n := 2<<16 + 1<<bits4 + 2*cyclic
+	buf := tables.Get().(*[]int32)
+	if cap(*buf) < n {
+		*buf = make([]int32, n)
+	}
+	t := (*buf)[:n]
+	clear(t[:n-2*cyclic]) // the trees are reached by what is here only
+	return &matchFinder{data: data, buf: buf, hash2: t[:1<<16], hash3: t[1<<16 : 2<<16], hash4: t[2<<16 : n-2*cyclic],
+		shift4: 32 - bits4, son: t[n-2*cyclic:], cyclic: cyclic, nice: nice, depth: depth}
 }
+
+// close gives the tables back.
+func (f *matchFinder) close() { tables.Put(f.buf) }
 
 func (f *matchFinder) step() {
 	f.pos++

@@ -84,6 +84,7 @@ const (
 
 func appendChunks(out, data []byte, dict int, o Options) []byte {
 	e := &encoder{model: model{props: props{lc: 3, lp: 0, pb: 2}}, data: data, mf: newMatchFinder(data, dict, o.Nice, o.Depth)}
+	defer e.mf.close()
 	e.reset()
 	tell := tellAll
 	for e.pos < len(data) {
