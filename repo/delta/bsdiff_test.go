@@ -107,3 +107,18 @@ func TestPatchProperty(t *testing.T) {
 		}
 	}
 }
+
+func FuzzPatch(f *testing.F) {
+	patch, _ := makePatch([]byte("some text that is old"), []byte("some text that is not so old"), 1000)
+	f.Add([]byte("some text that is old"), patch, uint64(28))
+	f.Add([]byte{}, bytes.Repeat([]byte{0xff}, 48), uint64(4))
+	f.Fuzz(func(t *testing.T, old, patch []byte, size uint64) {
+		r, err := newPatchReader(old, patch, size)
+		if err != nil {
+			return
+		}
+		if got, err := io.ReadAll(r); err == nil && uint64(len(got)) != size {
+			t.Errorf("%d bytes, want %d", len(got), size)
+		}
+	})
+}
