@@ -153,7 +153,7 @@ func attach(file int) (*os.File, error) {
 			return loop, nil
 		}
 		loop.Close()
-		if err != unix.EBUSY {
+		if !errors.Is(err, unix.EBUSY) {
 			return nil, err
 		}
 	}

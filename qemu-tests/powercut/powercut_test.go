@@ -70,13 +70,12 @@ func jobs() []job {
 // the last flush is lost or torn, GRUB and the kernel find the old list or the new one, whole, and once a command has
 // returned only the new one.
 func TestAnyWriteMayBeTheLast(t *testing.T) {
-	points := 2100
+	points, todo := 2100, jobs()
 	if testing.Short() {
-		points = 200
+		points, todo = 200, []job{todo[0], todo[3], todo[9], todo[11], todo[14]}
 	}
 	w, o := worldFor(t), optionsFor(t, seedFor(t))
 	var all []*outcome
-	todo := jobs()
 	for _, j := range todo {
 		t.Run(j.workload.name+"/"+j.layout.name, func(t *testing.T) {
 			var out strings.Builder

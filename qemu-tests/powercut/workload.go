@@ -162,7 +162,7 @@ func (w *world) boot(m *machine) (_ *booted, err error) {
 	b := &booted{root: filepath.Join(m.dir, "booted")}
 	defer func() {
 		if err != nil {
-			b.shutDown()
+			err = errors.Join(err, b.shutDown())
 		}
 	}()
 	dir := filepath.Join(m.root, "ostree/deploy/os/deploy", w.ids["b"].String()+".0")
