@@ -54,6 +54,8 @@ type Options struct {
 	StaterootInNames bool
 	// Mutable leaves the immutable bit off deployments.
 	Mutable bool
+	// TestFreeze leaves the freeze of /boot to its watchdog to end, and then fails: for a test of just that.
+	TestFreeze bool
 	// Progress, when not nil, is told the name of each step as it begins.
 	Progress func(step string)
 }

@@ -26,7 +26,7 @@ type kernel struct {
 
 // kernelFile is one file that goes to /boot/ostree/STATEROOT-CHECKSUM.
 type kernelFile struct {
-	role string // linux, initrd or devicetree
+	role string // linux, initrd, devicetree or hmac
 	path string // in the tree, without a leading slash
 	name string // in /boot
 	size int64
@@ -84,6 +84,9 @@ func kernelFiles(dir, version string, names []string) []kernelFile {
 			break
 		}
 	}
+	if contains(names, ".vmlinuz.hmac") {
+		files = append(files, kernelFile{role: "hmac", path: path.Join(dir, ".vmlinuz.hmac"), name: ".vmlinuz-" + version + ".hmac"})
+	}
 	if contains(names, "devicetree") {
 		files = append(files, kernelFile{role: "devicetree", path: path.Join(dir, "devicetree"), name: "devicetree-" + version})
 	}
@@ -99,7 +102,7 @@ func (k *kernel) read(t fileTree, known string) error {
 			return fmt.Errorf("reading the kernel file /%s: %w", f.path, err)
 		}
 		f.size = size
-		if known == "" {
+		if known == "" && f.role != "hmac" { // which the kernel's own check reads, and no boot loader
 			_, err = io.Copy(h, r)
 		}
 		if err = errors.Join(err, r.Close()); err != nil {

@@ -57,6 +57,8 @@ type Result struct {
 	// they lead to. The versions are those after the change.
 	BootSwap                    bool
 	BootVersion, SubBootVersion int
+	// BootloaderSet is set if the repository's configuration names the boot loader (sysroot.bootloader).
+	BootloaderSet bool
 	// CountChange is the number of deployments after minus that before.
 	CountChange int
 	// FreedObjects and Freed say what pruning the repository gave.
@@ -239,7 +241,7 @@ func (j *job) checkOut(ctx context.Context) error {
 	if err := mkdirMode(filepath.Dir(j.dir), 0o755); err != nil {
 		return err
 	}
-	if err := tree.Checkout(ctx, j.repo, j.o.Commit, j.dir, tree.CheckoutOptions{}); err != nil {
+	if err := tree.Checkout(ctx, j.repo, j.o.Commit, j.dir, tree.CheckoutOptions{PassWhiteouts: true}); err != nil {
 		return fmt.Errorf("checking out: %w", err)
 	}
 	return nil
@@ -275,9 +277,12 @@ func (j *job) makeEtc(ctx context.Context) error {
 		return fmt.Errorf("merging /etc: %w", err)
 	}
 	j.result.Etc = sum
-	// systemd's stamp for "everything in /etc is up to date": it is not any more.
-	if err := os.Remove(filepath.Join(etc, ".updated")); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+	// systemd's stamps for "all here is as /usr wants it": that is not so any more. The one in /var is all that an update
+	// takes from there, and no data (D5).
+	for _, dir := range []string{etc, j.VarPath(j.o.Stateroot)} {
+		if err := os.Remove(filepath.Join(dir, ".updated")); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
 	}
 	return nil
 }

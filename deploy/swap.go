@@ -137,6 +137,7 @@ func (w *writer) plan() error {
 	w.boot_, w.sub_ = w.old.BootVersion, 1-w.old.SubBootVersion
 	w.entries = w.makeEntries()
 	w.result.BootSwap = !w.old.hasLoader || !sameEntries(w.entries, w.old.entries) || w.menuMissing()
+	_, w.result.BootloaderSet = w.repo.Config().Get("sysroot", "bootloader")
 	if !w.result.BootSwap {
 		return nil
 	}
@@ -219,7 +220,15 @@ func (w *writer) writeRefs(ctx context.Context) error {
 	return txn.Commit()
 }
 
-func (w *writer) flush(context.Context) error { return durable.Syncfs(w.ostree()) }
+func (w *writer) flush(context.Context) error {
+	if w.opts.TestFreeze {
+		if err := durable.CheckWatchdog(w.boot()); err != nil {
+			return err
+		}
+		return errTestFreeze
+	}
+	return durable.Syncfs(w.ostree())
+}
 
 const loaderTmp = "loader.tmp"
 
@@ -229,6 +238,9 @@ func (w *writer) prepareLoader(context.Context) error {
 
 // checkpoint brings /boot to its place on the disk: GRUB replays no journal (D7).
 func (w *writer) checkpoint(context.Context) error { return durable.Checkpoint(w.boot()) }
+
+// errTestFreeze has the words that ostree's own test looks for.
+var errTestFreeze = errors.New("fifreeze watchdog was run: During fsfreeze-thaw: aborting due to test-fifreeze")
 
 // exchange is the commit point (D1). It exchanges two links instead of renaming
 // one over the other: a rename frees the old link's inode, which can reach the

@@ -42,6 +42,7 @@ func Open(o Options) (*deploy.Sysroot, error) {
 	return deploy.Open(root, deploy.Options{
 		Bootloader:       grub.Bootloader{},
 		Mutable:          strings.Contains(os.Getenv("OSTREE_SYSROOT_DEBUG"), "mutable-deployments"),
+		TestFreeze:       strings.Contains(os.Getenv("OSTREE_SYSROOT_DEBUG"), "test-fifreeze"),
 		StaterootInNames: strings.Contains(os.Getenv("OSTREE_SYSROOT_OPTS"), "bootloader-naming-1"),
 		Progress:         o.Progress,
 	})

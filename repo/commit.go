@@ -58,7 +58,11 @@ func (t *Txn) Commit() error {
 			err = fmt.Errorf("committing to %s: %s: %w", t.r.path, s.name, err)
 		}
 	}
-	if err != nil && !errors.Is(err, errToldToFail) {
+	if errors.Is(err, errToldToFail) {
+		// What a process leaves that dies here; its lock goes with it.
+		os.Remove(t.stage.dir + "-lock")
+		t.stage.lockFile.Close()
+	} else if err != nil {
 		_ = t.stage.remove()
 	}
 	return err

@@ -2,6 +2,7 @@ package repo
 
 import (
 	"bytes"
+	stdflate "compress/flate"
 	"errors"
 	"fmt"
 	"io"
@@ -40,8 +41,9 @@ func compressionLevel(cfg *keyfile.File) (int, error) {
 
 // deflater is a compressor with the buffer that it writes into.
 type deflater struct {
-	z   *flate.Writer
-	buf bytes.Buffer
+	z     *flate.Writer
+	small *stdflate.Writer // for files of up to oneBlock bytes
+	buf   bytes.Buffer
 }
 
 var deflaters [10]sync.Pool
@@ -177,14 +179,53 @@ func (t *Txn) writeSmall(info object.FileInfo, size int64, r io.Reader) (object.
 	defer putDeflater(t.level, d)
 	d.buf.Reset()
 	d.buf.Write(info.ArchiveHeader(uint64(size)))
-	d.z.Reset(&d.buf)
-	if _, err := d.z.Write(data); err != nil {
-		return n.ID, err
-	}
-	if err := d.z.Close(); err != nil {
+	if err := d.deflate(data, t.level); err != nil {
 		return n.ID, err
 	}
 	return n.ID, t.stageBytes(n, d.buf.Bytes(), &info)
+}
+
+// deflate compresses data, which is all of a file, behind what the buffer holds.
+func (d *deflater) deflate(data []byte, level int) error {
+	if len(data) == 0 || len(data) > oneBlock {
+		d.z.Reset(&d.buf)
+		_, err := d.z.Write(data)
+		return errors.Join(err, d.z.Close())
+	}
+	// The other compressor stores as it is what it finds too small to be worth while.
+	if d.small == nil {
+		d.small, _ = stdflate.NewWriter(&d.buf, level)
+	}
+	head := d.buf.Len()
+	d.small.Reset(&d.buf)
+	if _, err := d.small.Write(data); err != nil {
+		return err
+	}
+	if err := d.small.Close(); err != nil {
+		return err
+	}
+	d.buf.Truncate(head + oneFinalBlock(d.buf.Bytes()[head:], int64(len(data))))
+	return nil
+}
+
+// oneBlock is a size that is surely compressed into one block.
+const oneBlock = 4096
+
+// oneFinalBlock makes the first block of a deflate stream its last, in place of the empty one that the compressor always
+// writes behind it, and returns the length that is left. Of a small file these five bytes are a good part, and zlib
+// does not spend them. A stream that is not then still size bytes of content stays as it is.
+func oneFinalBlock(stream []byte, size int64) int {
+	stream[0] |= 1
+	in := bytes.NewReader(stream) // it reads byte by byte, so that what it leaves is what is not needed
+	z := inflaters.Get().(io.ReadCloser)
+	defer inflaters.Put(z)
+	if err := z.(flate.Resetter).Reset(in, nil); err == nil {
+		if n, err := io.Copy(io.Discard, z); err == nil && n == size {
+			return len(stream) - in.Len()
+		}
+	}
+	stream[0] &^= 1
+	return len(stream)
 }
 
 func shortRead(err error) error {

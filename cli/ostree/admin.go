@@ -94,8 +94,12 @@ func (a *admin) printResult(r *deploy.Result) {
 		return
 	}
 	a.PrintEtc(r)
-	a.Printf("Transaction complete; bootconfig swap: %s; bootversion: boot.%d.%d, deployment count change: %d\n",
-		sysroot.YesNo(r.BootSwap), r.BootVersion, r.SubBootVersion, r.CountChange)
+	what := "Transaction complete"
+	if r.BootSwap && r.BootloaderSet {
+		what = "Bootloader updated"
+	}
+	a.Printf("%s; bootconfig swap: %s; bootversion: boot.%d.%d, deployment count change: %d\n",
+		what, sysroot.YesNo(r.BootSwap), r.BootVersion, r.SubBootVersion, r.CountChange)
 	a.printFreed(r)
 }
 

@@ -24,7 +24,7 @@ func init() { register(newCommit) }
 type commitOptions struct {
 	branch, base, subject, body, bodyFile, parent, timestamp string
 	trees, metaStrings, metas, keep, detached, binds         []string
-	editor, orphan, noBindings, canonical, bootable          bool
+	sizes, editor, orphan, noBindings, canonical, bootable   bool
 	roExecutables, noXattrs, speedup, devino                 bool
 	skipUnchanged, consume, table, json, noFsync             bool
 	statOverride, skipList, fsync                            string
@@ -69,6 +69,7 @@ func newCommit(env *cli.Env) *cobra.Command {
 	f.BoolVar(&o.noFsync, "disable-fsync", false, "Do not invoke fsync()")
 	_ = f.MarkHidden("disable-fsync")
 	o.sign.add(f, "commit")
+	f.BoolVar(&o.sizes, "generate-sizes", false, "Generate size information along with commit metadata")
 	f.StringVar(&o.timestamp, "timestamp", "", "Override the `TIMESTAMP` of the commit")
 	cli.AddJSON(c, &o.json)
 	c.RunE = withRepo(env, at, func(r *repo.Repo, args []string) error { return runCommit(env, r, o, args) })
@@ -180,7 +181,7 @@ func (o *commitOptions) consumeTrees(trees []treeSource) error {
 // library turns the options into those of tree.Commit.
 func (o *commitOptions) library(env *cli.Env, r *repo.Repo, trees []treeSource) (tree.CommitOptions, error) {
 	opts := tree.CommitOptions{
-		Ref: o.branch, Subject: o.subject, Body: o.body, BindRefs: o.binds, NoBindings: o.noBindings, SkipUnchanged: o.skipUnchanged,
+		Ref: o.branch, Subject: o.subject, Body: o.body, BindRefs: o.binds, NoBindings: o.noBindings, SkipUnchanged: o.skipUnchanged, Sizes: o.sizes,
 		Write: tree.WriteOptions{
 			CanonicalPermissions: o.canonical, NoXattrs: o.noXattrs, LinkCheckoutSpeedup: o.speedup, DevInoCanonical: o.devino, Adopt: o.consume,
 		},

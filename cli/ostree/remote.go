@@ -135,6 +135,11 @@ func addRemote(env *cli.Env, o remoteAddOptions, rem repo.Remote) error {
 	if err != nil {
 		return err
 	}
+	if dir == "" && o.sysroot != "" {
+		if dir, err = deployedRemotes(r, o.sysroot); err != nil {
+			return err
+		}
+	}
 	old, err := r.Remote(rem.Name)
 	switch {
 	case o.force && o.ifNotExists:
@@ -171,6 +176,18 @@ func addRemote(env *cli.Env, o remoteAddOptions, rem repo.Remote) error {
 		keys = append(keys, data...)
 	}
 	return importKeys(env, r, rem.Name, keys)
+}
+
+// deployedRemotes returns the directory of remotes of a sysroot that is a deployment with the physical one mounted in
+// it, as the running system's is; "" for a physical one, or when the configuration wants the remotes in itself.
+func deployedRemotes(r *repo.Repo, sysroot string) (string, error) {
+	if on, err := r.Config().Bool("core", "add-remotes-config-dir", true); err != nil || !on {
+		return "", err
+	}
+	if _, err := os.Stat(filepath.Join(sysroot, "sysroot/ostree")); err != nil {
+		return "", nil //nolint:nilerr // it is the physical one
+	}
+	return filepath.Join(sysroot, "etc/ostree/remotes.d"), nil
 }
 
 // openForRemotes opens the repository whose remotes change.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 
 	"photree/cli"
@@ -44,7 +45,7 @@ func newDeltaGenerate(env *cli.Env) *cobra.Command {
 	f.BoolVar(&o.swap, "swap-endianness", false, "Swap metadata endianness from host order")
 	f.Int64Var(&o.minFallback, "min-fallback-size", 4, "Minimum uncompressed size in `MEGABYTES` for individual HTTP request (0: never)")
 	f.Int64Var(&o.maxBsdiff, "max-bsdiff-size", 128, "Maximum size in `MEGABYTES` to consider bsdiff compression for input files")
-	f.Int64Var(&o.maxChunk, "max-chunk-size", 32, "Maximum size of delta chunks in `MEGABYTES`")
+	f.Int64Var(&o.maxChunk, "max-chunk-size", 16, "Maximum size of delta chunks in `MEGABYTES`")
 	f.StringVar(&o.filename, "filename", "", "Write the delta content to `PATH`, with the parts beside it, not to the repository")
 	f.StringArrayVar(&o.keys, "sign", nil, "Sign the delta with the secret `KEY`")
 	f.StringArrayVar(&o.keyFiles, "keys-file", nil, "Sign the delta with the secret keys of `FILE`")
@@ -94,6 +95,8 @@ func generateDelta(env *cli.Env, r *repo.Repo, o generateOptions) error {
 			line.Show(fmt.Sprintf("Packing objects: %d/%d", done, total))
 		}
 	}
+	// What is in memory is few and large things without pointers: to collect them often costs nothing and keeps the peak low.
+	defer debug.SetGCPercent(debug.SetGCPercent(20))
 	stats, err := delta.Generate(env.Ctx, r, opts)
 	line.End()
 	if err != nil {

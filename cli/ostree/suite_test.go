@@ -52,8 +52,8 @@ func TestOstreesOwnAdminTests(t *testing.T) {
 		{"test-admin-pull-deploy-split", 1, ""},
 		{"test-admin-upgrade-endoflife", 3, ""},
 		{"test-admin-upgrade-unconfigured", 2, ""},
-		{"test-admin-upgrade-systemd-update", 1, "the second point wants an update to remove a file of /var (D5)"},
-		{"test-admin-deploy-none", 24, "the rest is about remotes in a sysroot's /etc and about ostree's own way of testing a freeze"},
+		{"test-admin-upgrade-systemd-update", 2, ""},
+		{"test-admin-deploy-none", 29, ""},
 	} {
 		t.Run(c.script, func(t *testing.T) {
 			t.Parallel()

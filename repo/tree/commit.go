@@ -26,6 +26,7 @@ type CommitOptions struct {
 	// Sign adds signatures of the bytes of the commit to its detached metadata, before the commit can be seen.
 	Sign          func(commit []byte, detached *gvariant.Dict) error
 	BindRefs      []string  // further refs to name in ostree.ref-binding
+	Sizes         bool      // record how large the objects are
 	NoBindings    bool      // leave ostree.ref-binding out
 	Timestamp     time.Time // zero: SOURCE_DATE_EPOCH if it is set, else now
 	SkipUnchanged bool      // make no commit when the tree is that of the parent; the parent is returned
@@ -80,6 +81,13 @@ func WriteCommit(txn *repo.Txn, root, meta object.ID, opts CommitOptions) (objec
 		Timestamp: when, Root: root, RootMeta: meta}
 	if !opts.NoBindings {
 		bind(&c.Metadata, txn.Repo(), opts)
+	}
+	if opts.Sizes {
+		sizes, err := txn.Sizes(root, meta)
+		if err != nil {
+			return object.ID{}, err
+		}
+		c.Metadata.Set("ostree.sizes", sizes)
 	}
 	id, err := txn.WriteCommit(c)
 	detached := slices.Clone(opts.Detached)
