@@ -106,7 +106,55 @@ func works(url string) []work {
 		}, func(b *bench, tool, dir string) []string {
 			return append(b.tool(tool), "--repo="+dir, "fsck", "-q")
 		}},
+		{deltaWork, func(ctx context.Context, b *bench, tool, dir string) error {
+			return os.RemoveAll(b.path("repo", "deltas"))
+		}, func(b *bench, tool, dir string) []string {
+			return append(b.tool(tool), "--repo="+b.path("repo"), "static-delta", "generate", "--from="+b.v1, "--to="+distro.Ref)
+		}},
+		{"apply of that delta (stock's) into bare", prepareApply, func(b *bench, tool, dir string) []string {
+			return append(b.tool(tool), "--repo="+dir, "static-delta", "apply-offline", b.path("delta", "superblock"))
+		}},
 	}
+}
+
+const deltaWork = "static-delta generate v1 -> v2"
+
+// prepareApply makes a bare repository with the first release, and once a delta that leaves nothing out: with the
+// original program, so that both apply the same.
+func prepareApply(ctx context.Context, b *bench, tool, dir string) error {
+	if err := os.RemoveAll(b.path("repo", "deltas")); err != nil {
+		return err
+	}
+	if _, err := os.Stat(b.path("delta")); err != nil {
+		if err := os.Mkdir(b.path("delta"), 0o755); err != nil {
+			return err
+		}
+		if err := command(ctx, "ostree", "--repo="+b.path("repo"), "static-delta", "generate", "--from="+b.v1, "--to="+distro.Ref,
+			"--min-fallback-size=0", "--filename="+b.path("delta", "superblock")); err != nil {
+			return err
+		}
+	}
+	if err := initRepo("bare")(ctx, b, tool, dir); err != nil {
+		return err
+	}
+	return command(ctx, "ostree", "--repo="+dir, "pull-local", b.path("repo"), b.v1)
+}
+
+// deltaNote says how much a client fetches with the delta that a program has made: its files, and what it leaves out.
+func deltaNote(ctx context.Context, b *bench, note, tool string) (string, error) {
+	out, err := exec.CommandContext(ctx, "ostree", "--repo="+b.path("repo"), "static-delta", "list").Output()
+	if err == nil {
+		out, err = exec.CommandContext(ctx, "ostree", "--repo="+b.path("repo"), "static-delta", "show", strings.TrimSpace(string(out))).Output()
+	}
+	if err != nil {
+		return note, fmt.Errorf("looking at the delta: %w", err)
+	}
+	for line := range strings.Lines(string(out)) {
+		if size, ok := strings.CutPrefix(line, "Total Size: "); ok {
+			note += tool + " " + strings.TrimSpace(size) + "; "
+		}
+	}
+	return note, nil
 }
 
 // measure runs every work b.runs times for both programs, in turn.
@@ -141,6 +189,11 @@ func (b *bench) measure(ctx context.Context) ([]row, error) {
 				}
 				if i == 0 && w.name == "commit into archive, first time" {
 					if r.note, err = sizeNote(r.note, tool, dir); err != nil {
+						return nil, err
+					}
+				}
+				if i == 0 && w.name == deltaWork {
+					if r.note, err = deltaNote(ctx, b, r.note, tool); err != nil {
 						return nil, err
 					}
 				}

@@ -21,7 +21,7 @@ type GenerateOptions struct {
 	MinFallbackSize int64
 	// MaxBsdiffSize is the size up to which files are patched byte by byte (128 MB); larger ones by whole chunks.
 	MaxBsdiffSize int64
-	// MaxChunkSize is the size, before compression, at which a part is full (32 MB).
+	// MaxChunkSize is the size, before compression, at which a part is full (16 MB).
 	MaxChunkSize  int64
 	DisableBsdiff bool
 	Inline        bool // put the parts into the superblock
@@ -68,7 +68,7 @@ func Generate(ctx context.Context, r *repo.Repo, o GenerateOptions) (GenerateSta
 func generate(ctx context.Context, r *repo.Repo, o GenerateOptions) (GenerateStats, error) {
 	o.MinFallbackSize = orDefault(o.MinFallbackSize, 4_000_000)
 	o.MaxBsdiffSize = orDefault(o.MaxBsdiffSize, 128_000_000)
-	o.MaxChunkSize = orDefault(o.MaxChunkSize, 32_000_000)
+	o.MaxChunkSize = orDefault(o.MaxChunkSize, 16_000_000)
 	to, commit, err := loadTree(r, o.To)
 	if err != nil {
 		return GenerateStats{}, err

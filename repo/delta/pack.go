@@ -134,7 +134,7 @@ func (g *generator) add(it item, x packed) error {
 }
 
 // inFlight is how many bytes of files and of what goes with them may be held at once.
-const inFlight = 48 << 20
+const inFlight = 32 << 20
 
 // inOrder prepares files with several workers and hands them to use in their order.
 func (g *generator) inOrder(ctx context.Context, items []item, use func(item, packed) error) error {

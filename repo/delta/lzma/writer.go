@@ -9,14 +9,14 @@ import (
 
 // Options shape the work of Compress; the zero value is a good choice for a part of a delta.
 type Options struct {
-	Dict  int // how far back matches may be: a power of two (8 MiB); the memory is eleven times that
+	Dict  int // how far back matches may be: a power of two (4 MiB); the memory is twelve times that
 	Nice  int // matches of this length are taken without looking for better ones (64)
 	Depth int // how many earlier places are compared at most (48)
 }
 
 func (o Options) withDefaults() Options {
 	if o.Dict == 0 {
-		o.Dict = 8 << 20
+		o.Dict = 4 << 20
 	}
 	if o.Nice == 0 {
 		o.Nice = 64
