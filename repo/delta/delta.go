@@ -25,17 +25,6 @@ func encodeID(id object.ID) string {
 	return strings.ReplaceAll(base64.RawStdEncoding.EncodeToString(id[:]), "/", "_")
 }
 
-// decodeID is the inverse of encodeID.
-func decodeID(s string) (object.ID, error) {
-	var id object.ID
-	b, err := base64.RawStdEncoding.Strict().DecodeString(strings.ReplaceAll(s, "_", "/"))
-	if err != nil || len(b) != len(id) {
-		return id, fmt.Errorf("%q is not a checksum of 43 base64 digits", s)
-	}
-	copy(id[:], b)
-	return id, nil
-}
-
 // Dir returns the directory of a delta below its repository; from is zero for one that needs no commit.
 func Dir(from, to object.ID) string {
 	first, rest := encodeID(to), ""

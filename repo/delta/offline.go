@@ -103,7 +103,7 @@ func Apply(ctx context.Context, r *repo.Repo, path string, o ApplyOptions) (obje
 	}
 	if len(s.Fallbacks) > 0 {
 		return s.To, fmt.Errorf("applying static delta %s: it leaves out %d objects that have to be fetched by their names: "+
-			"Cannot execute delta offline: contains nonempty http fallback entries", s.Name(), len(s.Fallbacks))
+			"Cannot execute delta offline: contains nonempty http fallback entries (generate it with --min-fallback-size=0)", s.Name(), len(s.Fallbacks))
 	}
 	txn, err := r.Begin(ctx)
 	if err != nil {
@@ -165,7 +165,7 @@ func (s *Superblock) checkSource(r *repo.Repo) error {
 		return err
 	}
 	if !has {
-		return fmt.Errorf("Commit %s, which is the delta source, is not in repository", s.From)
+		return fmt.Errorf("Commit %s, which is the delta source, is not in repository", s.From) //nolint:staticcheck // ostree's words
 	}
 	partial, err := r.IsPartial(s.From)
 	if err == nil && partial {

@@ -10,7 +10,7 @@ import (
 // Options shape the work of Compress; the zero value is a good choice for a part of a delta.
 type Options struct {
 	Dict  int // how far back matches may be: a power of two (4 MiB); the memory is twelve times that
-	Nice  int // matches of this length are taken without looking for better ones (64)
+	Nice  int // matches of this length are taken without looking for better ones (273)
 	Depth int // how many earlier places are compared at most (48)
 }
 
@@ -19,7 +19,7 @@ func (o Options) withDefaults() Options {
 		o.Dict = 4 << 20
 	}
 	if o.Nice == 0 {
-		o.Nice = 64
+		o.Nice = maxMatch
 	}
 	if o.Depth == 0 {
 		o.Depth = 48
@@ -104,7 +104,7 @@ func appendChunks(out, data []byte, dict int, o Options) []byte {
 		}
 		out = append(out, byte(0x80|tell<<5|(n-1)>>16), byte((n-1)>>8), byte(n-1), byte((len(packed)-1)>>8), byte(len(packed)-1))
 		if tell >= tellProps {
-			out = append(out, e.props.encode())
+			out = append(out, e.encode())
 		}
 		out = append(out, packed...)
 		tell = tellNothing
