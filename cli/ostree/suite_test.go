@@ -23,11 +23,18 @@ func TestOstreesOwnAdminTests(t *testing.T) {
 		t.Fatalf("ostree's own tests are needed for this test: apt-get install ostree-tests: %v", err)
 	}
 	bin := suiteBinaries(t)
-	// In memory: the tests deploy, and what they deploy to must not be the file
-	// system of the machine, which a checkpoint would freeze.
-	work := t.TempDir()
-	if out, err := exec.Command("mount", "-t", "tmpfs", "tmpfs", work).CombinedOutput(); err != nil {
-		t.Fatalf("mounting a tmpfs: %v\n%s", err, out)
+	// A file system of its own: the tests deploy, and what they deploy to is
+	// frozen, which must not be the file system of the machine. In memory it could
+	// not be frozen at all, which one script asks for.
+	image, work := filepath.Join(t.TempDir(), "image"), t.TempDir()
+	for _, argv := range [][]string{
+		{"truncate", "-s", "2G", image},
+		{"mkfs.ext4", "-q", "-F", image},
+		{"mount", "-o", "loop,noatime", image, work},
+	} {
+		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("running %v: %v\n%s", argv, err, out)
+		}
 	}
 	t.Cleanup(func() {
 		if out, err := exec.Command("umount", "-l", work).CombinedOutput(); err != nil {
