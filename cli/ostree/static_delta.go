@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 
 	"photree/cli"
 	"photree/internal/gvariant"
@@ -172,6 +173,7 @@ func newDeltaApply(env *cli.Env) *cobra.Command {
 			}
 			opts.Verify = verify
 		}
+		defer debug.SetGCPercent(debug.SetGCPercent(20)) // as for generating
 		_, err = delta.Apply(env.Ctx, r, args[0], opts)
 		return err
 	})

@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 
 	"photree/internal/gvariant"
 	"photree/repo"
@@ -113,26 +115,57 @@ func Apply(ctx context.Context, r *repo.Repo, path string, o ApplyOptions) (obje
 	if err := s.Begin(txn); err != nil {
 		return s.To, err
 	}
-	for i := range s.Parts {
-		have, err := s.HavePart(txn, i)
-		if err != nil {
-			return s.To, err
-		}
-		if have {
-			continue
-		}
-		data, err := s.ReadPart(dir, i)
-		if err != nil {
-			return s.To, fmt.Errorf("applying static delta %s: %w", s.Name(), err)
-		}
-		if err := s.ApplyPart(ctx, txn, i, data); err != nil {
-			return s.To, err
-		}
+	if err := s.applyAll(ctx, txn, dir); err != nil {
+		return s.To, err
 	}
 	if err := s.finish(txn); err != nil {
 		return s.To, fmt.Errorf("applying static delta %s: %w", s.Name(), err)
 	}
 	return s.To, txn.Commit()
+}
+
+// applyAll applies the parts in dir, two at once: one is unpacked while the files of the other are written.
+func (s *Superblock) applyAll(ctx context.Context, txn *repo.Txn, dir string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	const atOnce = 2
+	errs := make([]error, atOnce)
+	next := atomic.Int64{}
+	var workers sync.WaitGroup
+	for w := range atOnce {
+		workers.Go(func() {
+			for {
+				i := int(next.Add(1)) - 1
+				if i >= len(s.Parts) || ctx.Err() != nil {
+					return
+				}
+				if errs[w] = s.applyFile(ctx, txn, dir, i); errs[w] != nil {
+					cancel()
+					return
+				}
+			}
+		})
+	}
+	workers.Wait()
+	for _, err := range errs {
+		if err != nil && !errors.Is(err, context.Canceled) {
+			return err
+		}
+	}
+	return errors.Join(append(errs, context.Cause(ctx))...)
+}
+
+// applyFile applies one part unless all of its objects are here.
+func (s *Superblock) applyFile(ctx context.Context, txn *repo.Txn, dir string, i int) error {
+	have, err := s.HavePart(txn, i)
+	if err != nil || have {
+		return err
+	}
+	data, err := s.ReadPart(dir, i)
+	if err != nil {
+		return fmt.Errorf("applying static delta %s: %w", s.Name(), err)
+	}
+	return s.ApplyPart(ctx, txn, i, data)
 }
 
 // Begin checks that the commit that the delta starts from is here with all that it needs, marks the new one partial and
