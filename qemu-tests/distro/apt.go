@@ -20,10 +20,7 @@ type apt struct {
 }
 
 // suites are the two archives whose differing versions make the two releases.
-var suites = []struct{ name, fallback string }{
-	{"bookworm", "http://deb.debian.org/debian/"},
-	{"bookworm-security", "http://deb.debian.org/debian-security/"},
-}
+var suites = []string{"bookworm", "bookworm-security"}
 
 const debianKeyring = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
@@ -59,7 +56,7 @@ func newApt(ctx context.Context, dir string) (*apt, error) {
 	return a, nil
 }
 
-// sources names the mirrors: those of the machine where it has the suites, else Debian's own.
+// sources names the mirrors, which are those of the machine.
 func (a *apt) sources(ctx context.Context) (string, error) {
 	out, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(RELEASE) $(COMPONENT) $(REPO_URI)", "Created-By: Packages").Output()
 	if err != nil {
@@ -70,15 +67,18 @@ func (a *apt) sources(ctx context.Context) (string, error) {
 		signed = " signed-by=" + debianKeyring
 	}
 	var b strings.Builder
-	for _, s := range suites {
-		uri := s.fallback
+	for _, suite := range suites {
+		uri := ""
 		for _, line := range strings.Split(string(out), "\n") {
-			if f := strings.Fields(line); len(f) == 3 && f[0] == s.name && f[1] == "main" {
+			if f := strings.Fields(line); len(f) == 3 && f[0] == suite && f[1] == "main" {
 				uri = f[2]
 				break
 			}
 		}
-		fmt.Fprintf(&b, "deb [arch=amd64%s] %s %s main\n", signed, uri, s.name)
+		if uri == "" {
+			return "", fmt.Errorf("looking for a mirror of Debian's %s: apt has none; add it to /etc/apt/sources.list and run apt-get update", suite)
+		}
+		fmt.Fprintf(&b, "deb [arch=amd64%s] %s %s main\n", signed, uri, suite)
 	}
 	return b.String(), nil
 }
@@ -118,16 +118,16 @@ func (c candidate) fileName() string {
 func (a *apt) index(ctx context.Context) (map[string][]candidate, error) {
 	idx := map[string][]candidate{}
 	for _, s := range suites {
-		lists, err := filepath.Glob(filepath.Join(a.dir, "state/lists/*_dists_"+s.name+"_main_binary-amd64_Packages*"))
+		lists, err := filepath.Glob(filepath.Join(a.dir, "state/lists/*_dists_"+s+"_main_binary-amd64_Packages*"))
 		if err != nil || len(lists) != 1 {
-			return nil, fmt.Errorf("looking for the package list of %s in %q: found %d", s.name, a.dir, len(lists))
+			return nil, fmt.Errorf("looking for the package list of %s in %q: found %d", s, a.dir, len(lists))
 		}
 		text, err := a.run(ctx, a.dir, "/usr/lib/apt/apt-helper", "cat-file", lists[0])
 		if err != nil {
 			return nil, err
 		}
 		for _, f := range parseStanzas(string(text)) {
-			c := candidate{name: f["Package"], version: f["Version"], suite: s.name, sha256: f["SHA256"], fields: f}
+			c := candidate{name: f["Package"], version: f["Version"], suite: s, sha256: f["SHA256"], fields: f}
 			idx[c.name] = insertVersion(idx[c.name], c)
 		}
 	}
