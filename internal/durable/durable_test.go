@@ -165,9 +165,16 @@ func mountExt4(t *testing.T) string {
 		}
 	}
 	t.Cleanup(func() {
-		if out, err := exec.Command("umount", mnt).CombinedOutput(); err != nil {
-			t.Errorf("umount: %v: %s", err, out)
+		// A watchdog that has just thawed the file system may hold it open for a moment longer.
+		var out []byte
+		var err error
+		for range 50 {
+			if out, err = exec.Command("umount", mnt).CombinedOutput(); err == nil {
+				return
+			}
+			time.Sleep(100 * time.Millisecond)
 		}
+		t.Errorf("umount: %v: %s", err, out)
 	})
 	return mnt
 }
