@@ -47,14 +47,14 @@ func (w *patchWriter) window(begin, end int) {
 	}
 	// What simply goes on needs no search. Whole files that only grew need none at all.
 	scan, length, pos, score := begin+w.goesOn(begin, end), 0, 0, 0
-	if scan == end {
+	if scan == end || len(w.old) == 0 {
 		return
 	}
 	old := w.old[lo:hi]
 	sa := suffixArrays.Get().(*[]int32)
 	defer suffixArrays.Put(sa)
 	*sa = sortSuffixes(*sa, old)
-	m := matcher{old: old, sa: *sa}
+	m := newMatcher(old, *sa)
 	for scan < end {
 		scan += length
 		score, length = 0, 0
@@ -178,16 +178,43 @@ func (w *patchWriter) splitOverlap(start, n, shift int) int {
 
 // matcher finds the longest matches of a text in old.
 type matcher struct {
-	old []byte
-	sa  []int32
+	old   []byte
+	sa    []int32
+	begin []int32 // where the suffixes that begin with two bytes begin in sa
 }
 
-// longest returns where in old the longest beginning of text stands, and how long it is.
+// newMatcher makes a matcher. Most of a binary search are its first steps, all over memory: a table of the first two
+// bytes spares them.
+func newMatcher(old []byte, sa []int32) *matcher {
+	m := &matcher{old: old, sa: sa, begin: make([]int32, 1<<16+1)}
+	for i := 1; i < len(old); i++ {
+		m.begin[int(old[i-1])<<8|int(old[i])]++
+	}
+	last := int(old[len(old)-1]) << 8
+	sum := int32(0)
+	for i, n := range m.begin {
+		if i == last {
+			sum++ // the suffix of one byte comes before those that go on
+		}
+		m.begin[i] = sum
+		sum += n
+	}
+	return m
+}
+
+// longest returns where in old the longest beginning of text stands, and how long it is; fewer than two bytes are none.
 func (m *matcher) longest(text []byte) (pos, length int) {
-	if len(m.sa) == 0 {
+	if len(text) < 2 {
 		return 0, 0
 	}
-	lo, hi := 0, len(m.sa)-1
+	key := int(text[0])<<8 | int(text[1])
+	lo, hi := int(m.begin[key]), int(m.begin[key+1])-1
+	if key&0xff == 0xff && key>>8+1 == int(m.old[len(m.old)-1]) {
+		hi-- // the suffix of one byte, which begins with the next
+	}
+	if lo > hi {
+		return 0, 0
+	}
 	// What all between lo and hi have in common with text need not be compared again.
 	a, b := commonPrefix(m.old[m.sa[lo]:], text), commonPrefix(m.old[m.sa[hi]:], text)
 	for hi-lo > 1 {

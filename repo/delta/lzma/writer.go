@@ -10,7 +10,7 @@ import (
 // Options shape the work of Compress; the zero value is a good choice for a part of a delta.
 type Options struct {
 	Dict  int // how far back matches may be: a power of two (4 MiB); the memory is twelve times that
-	Nice  int // matches of this length are taken without looking for better ones (273)
+	Nice  int // matches of this length are taken without looking for better ones (96)
 	Depth int // how many earlier places are compared at most (48)
 }
 
@@ -19,7 +19,7 @@ func (o Options) withDefaults() Options {
 		o.Dict = 4 << 20
 	}
 	if o.Nice == 0 {
-		o.Nice = maxMatch
+		o.Nice = 96
 	}
 	if o.Depth == 0 {
 		o.Depth = 48
