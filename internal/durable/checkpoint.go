@@ -28,19 +28,11 @@ const freezeLimit = 10 * time.Second
 // The file system cannot stay frozen: a child process, made before, thaws it when this process dies or takes longer
 // than freezeLimit.
 func Checkpoint(dir string) error {
-	// What can be written before the freeze does not make it longer.
-	if err := Syncfs(dir); err != nil {
+	fd, w, err := guardedDir(dir)
+	if err != nil {
 		return err
 	}
-	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return &os.PathError{Op: "open", Path: dir, Err: err}
-	}
 	defer unix.Close(fd)
-	w, err := startWatchdog(fd, freezeLimit)
-	if err != nil {
-		return fmt.Errorf("starting the watchdog of a freeze: %w", err)
-	}
 	err = freezeAndThaw(fd)
 	w.stop()
 	switch {
@@ -51,6 +43,24 @@ func Checkpoint(dir string) error {
 		return Syncfs(dir)
 	}
 	return &os.PathError{Op: "freeze", Path: dir, Err: err}
+}
+
+// guardedDir flushes the file system of dir, so that a freeze does not take longer for it, opens it, and starts the
+// watchdog of a freeze.
+func guardedDir(dir string) (int, *watchdog, error) {
+	if err := Syncfs(dir); err != nil {
+		return -1, nil, err
+	}
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, nil, &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	w, err := startWatchdog(fd, freezeLimit)
+	if err != nil {
+		unix.Close(fd)
+		return -1, nil, fmt.Errorf("starting the watchdog of a freeze: %w", err)
+	}
+	return fd, w, nil
 }
 
 func freezeAndThaw(fd int) error {

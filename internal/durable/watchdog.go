@@ -11,18 +11,11 @@ import (
 // CheckWatchdog freezes the file system of dir, lets go of it as a process that dies does, and returns nil once the
 // watchdog of Checkpoint has thawed it.
 func CheckWatchdog(dir string) error {
-	if err := Syncfs(dir); err != nil {
+	fd, w, err := guardedDir(dir)
+	if err != nil {
 		return err
 	}
-	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return &os.PathError{Op: "open", Path: dir, Err: err}
-	}
 	defer unix.Close(fd)
-	w, err := startWatchdog(fd, freezeLimit)
-	if err != nil {
-		return fmt.Errorf("starting the watchdog of a freeze: %w", err)
-	}
 	if err := ioctl(fd, fiFreeze); err != nil {
 		w.stop()
 		return &os.PathError{Op: "freeze", Path: dir, Err: err}
